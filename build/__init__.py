@@ -1,0 +1,1 @@
+"""Checkpoint + adapter -> artifact: fusion and quantisation, done once, ahead of time."""

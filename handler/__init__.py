@@ -1,0 +1,1 @@
+"""Everything that ships in the Lambda image: the HTTP API, the storage trigger, the page and the command line."""

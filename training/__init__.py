@@ -1,0 +1,1 @@
+"""From pictures with annotations to an adapter, and the miniature model from scratch."""
