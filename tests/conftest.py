@@ -1,0 +1,27 @@
+"""What every test may use."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# transformers and huggingface_hub must never try the network from a test.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def refdata() -> Path:
+    """Public reference data beside the checkout (vectors, photographs, hostile files); not part of the project.
+
+    Set FLORENCE_REFDATA to a copy elsewhere.
+    """
+    path = Path(os.environ.get("FLORENCE_REFDATA", ROOT.parent / "shared" / "refdata"))
+    if not path.is_dir():
+        message = f"the reference data is not at {path} (set FLORENCE_REFDATA)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    return path
