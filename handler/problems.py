@@ -1,0 +1,137 @@
+"""Errors -> HTTP problem documents (RFC 9457, `application/problem+json`): the one table.
+
+Every error response of the API has this shape, those of the framework included. A problem's `type` is a link into the
+API's own documentation, `/docs#damaged-image`. What no one foresaw becomes a 500 that says nothing of its cause: the
+cause goes to the log, where uvicorn and Lambda put it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+
+from .florence.errors import (
+    DamagedImage,
+    FlorenceError,
+    ImageTooLarge,
+    InputError,
+    NotAnImage,
+    TaskInputError,
+    UnknownTask,
+    UnsupportedFormat,
+)
+from .schemas import Problem
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class MissingImage(InputError):
+    """The request carries no image."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of problem: what all its occurrences share."""
+
+    slug: str  # the last part of its type
+    status: HTTPStatus
+    title: str
+
+    @property
+    def type(self) -> str:
+        """The problem's type, a URI reference (RFC 9457, section 3.1.1)."""
+        return f"/docs#{self.slug}"
+
+
+KINDS: dict[type[Exception], Kind] = {
+    MissingImage: Kind("missing-image", HTTPStatus.BAD_REQUEST, "No image in the request"),
+    NotAnImage: Kind("not-an-image", HTTPStatus.BAD_REQUEST, "Not an image"),
+    UnsupportedFormat: Kind("unsupported-format", HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Unsupported image format"),
+    ImageTooLarge: Kind("image-too-large", HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "Image too large"),
+    DamagedImage: Kind("damaged-image", HTTPStatus.UNPROCESSABLE_ENTITY, "Damaged image"),
+    UnknownTask: Kind("unknown-task", HTTPStatus.NOT_FOUND, "Unknown task"),
+    TaskInputError: Kind("task-input", HTTPStatus.UNPROCESSABLE_ENTITY, "The task's input does not fit"),
+    RequestValidationError: Kind("invalid-request", HTTPStatus.UNPROCESSABLE_ENTITY, "Invalid request"),
+    Exception: Kind("internal-error", HTTPStatus.INTERNAL_SERVER_ERROR, "Internal error"),
+}
+
+
+def install(app: FastAPI) -> None:
+    """Let `app` answer every error with a problem document."""
+    app.add_exception_handler(FlorenceError, _from_core)
+    app.add_exception_handler(RequestValidationError, _from_validation)
+    app.add_exception_handler(HTTPException, _from_framework)
+    app.add_exception_handler(Exception, _from_nowhere)
+    describe = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = describe()
+        document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way to extend the document
+
+
+def responses(*errors: type[Exception]) -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI responses of a route that can fail with `errors`, each with an example."""
+    result: dict[int | str, dict[str, Any]] = {}
+    for kind in (KINDS[error] for error in errors):
+        entry = result.setdefault(
+            kind.status.value,
+            {
+                "description": kind.status.phrase,
+                "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": {}}},
+            },
+        )
+        value = {"type": kind.type, "title": kind.title, "status": kind.status.value}
+        entry["content"][MEDIA_TYPE]["examples"][kind.slug] = {"summary": kind.title, "value": value}
+    return result
+
+
+def _respond(problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    return JSONResponse(problem.model_dump(exclude_none=True), problem.status, headers, MEDIA_TYPE)
+
+
+def _problem(kind: Kind, detail: str) -> JSONResponse:
+    return _respond(Problem(type=kind.type, title=kind.title, status=kind.status.value, detail=detail))
+
+
+def _from_core(_: Request, error: Exception) -> JSONResponse:
+    """The nearest kind in the table; an error of the core that is no one's fault but ours counts as unforeseen."""
+    nearest = next(type_ for type_ in type(error).__mro__ if type_ in KINDS)
+    if nearest is Exception:
+        raise error
+    return _problem(KINDS[nearest], str(error))
+
+
+def _from_validation(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    complaints = (f"{'.'.join(map(str, each['loc'][1:]))}: {each['msg']}." for each in error.errors())
+    return _problem(KINDS[RequestValidationError], " ".join(complaints))
+
+
+def _from_framework(request: Request, error: Exception) -> JSONResponse:
+    """The framework's own errors say no more than their status: type about:blank (RFC 9457, section 4.2.1)."""
+    assert isinstance(error, HTTPException)
+    status = HTTPStatus(error.status_code)
+    detail = str(error.detail)
+    if status is HTTPStatus.NOT_FOUND:
+        detail = f"There is nothing at {request.url.path}; /docs lists what there is."
+    elif status is HTTPStatus.METHOD_NOT_ALLOWED:
+        allowed = Headers(error.headers).get("allow", "nothing")
+        detail = f"{request.method} is not allowed at {request.url.path}, only {allowed}."
+    elif not detail.endswith("."):
+        detail += "."
+    problem = Problem(type="about:blank", title=status.phrase, status=status.value, detail=detail)
+    return _respond(problem, error.headers)
+
+
+def _from_nowhere(_: Request, error: Exception) -> JSONResponse:
+    """Sent by the outermost layer, which raises the error again afterwards, for the log."""
+    return _problem(KINDS[Exception], "Something went wrong here that is not your fault; the log says what.")

@@ -1,0 +1,68 @@
+"""A predictor without a model, for tests of what stands around it."""
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from handler.florence import image
+from handler.florence.predictor import Ask, Object, Prediction, Result
+from handler.florence.tasks import Answer
+
+NOTICE = "A stand-in for tests: it looks at nothing."
+
+
+class FakeManifest:
+    """The part of a manifest that is shown to users."""
+
+    name = "fake"
+    precision = "fp32"
+    notice = NOTICE
+    image_sizes = (96,)
+
+
+class FakePredictor:
+    """Answers every task with what its kind of answer holds, at places that depend on the image's size alone."""
+
+    def __init__(self) -> None:
+        self.manifest: Any = FakeManifest()
+        self.asked: list[Ask] = []
+        self.running = 0
+        self.most_running = 0
+        self.before: Callable[[], object] = lambda: None  # what happens during an inference: wait, raise
+        self._lock = threading.Lock()
+
+    def predict(self, data: bytes, asks: Sequence[Ask]) -> Result:
+        with self._lock:
+            self.running += 1
+            self.most_running = max(self.most_running, self.running)
+        try:
+            self.before()
+            size = image.size(data)
+            self.asked += asks
+            return Result(
+                predictions=tuple(_prediction(ask, size) for ask in asks),
+                size=size,
+                format="PNG",
+                milliseconds={"image": 1.25, "vision": 2.0, "encoder": 3.0, "decoder": 4.0},
+            )
+        finally:
+            with self._lock:
+                self.running -= 1
+
+
+def _prediction(ask: Ask, size: tuple[int, int]) -> Prediction:
+    width, height = size
+    box = (width * 0.1, height * 0.1, width * 0.5, height * 0.5)
+    objects: tuple[Object, ...] = ()
+    text = ""
+    match ask.task.answer:
+        case Answer.TEXT:
+            text = f"a fake answer to {ask.task.name}" + (f" {ask.input}" if ask.input else "")
+        case Answer.POLYGONS:
+            objects = (Object("", 0.5, None, None, ((0.0, 0.0, width * 0.5, 0.0, width * 0.5, height * 0.5),)),)
+        case Answer.QUADS:
+            objects = (Object("text", 0.5, None, (0.0, 0.0, width, 0.0, width, height, 0.0, height), None),)
+        case _:
+            other = (width * 0.6, height * 0.2, width * 0.9, height * 0.95)
+            objects = (Object("red circle", 0.98765432, box, None, None), Object("blue square", 0.4, other, None, None))
+    return Prediction(ask.task, text, 0.87654321, objects, raw="", tokens=9, truncated=ask.task.name == "read")

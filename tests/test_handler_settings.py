@@ -1,0 +1,53 @@
+"""The environment is read once, and what cannot be used is refused in a sentence."""
+
+from pathlib import Path
+
+import pytest
+
+from handler import settings
+from handler.settings import Settings, SettingsError, load
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(settings, "ROOT", tmp_path)
+    return tmp_path
+
+
+def test_the_miniature_is_the_default(root: Path) -> None:
+    assert load({"PATH": "/bin"}) == Settings(root / "models" / "mini", None)
+
+
+def test_a_built_artifact_comes_before_the_miniature(root: Path) -> None:
+    (root / "artifacts" / "current").mkdir(parents=True)
+    assert load({}).artifact == root / "artifacts" / "current"
+
+
+def test_values_are_taken(tmp_path: Path) -> None:
+    assert load({"FLORENCE_ARTIFACT": str(tmp_path), "FLORENCE_THREADS": "3"}) == Settings(tmp_path, 3)
+
+
+def test_empty_values_count_as_not_set(root: Path) -> None:
+    assert load({"FLORENCE_ARTIFACT": "", "FLORENCE_THREADS": ""}) == load({})
+
+
+@pytest.mark.parametrize("threads", ["0", "-1", "257", "two", "1.5", " 2"])
+def test_threads_out_of_range_are_refused(threads: str) -> None:
+    with pytest.raises(SettingsError, match="FLORENCE_THREADS must be a whole number from 1 to 256"):
+        load({"FLORENCE_THREADS": threads})
+
+
+def test_an_artifact_that_is_no_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"FLORENCE_ARTIFACT .* is no folder"):
+        load({"FLORENCE_ARTIFACT": str(tmp_path / "missing")})
+
+
+def test_a_misspelt_name_is_refused() -> None:
+    with pytest.raises(
+        SettingsError, match="no setting FLORENCE_THREAD; there are FLORENCE_ARTIFACT, "
+    ):
+        load({"FLORENCE_THREAD": "2"})
+
+
+def test_every_setting_is_documented() -> None:
+    assert all(f"`{name}`" in (settings.__doc__ or "") for name in settings._NAMES)
