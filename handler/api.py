@@ -6,7 +6,7 @@ documents of errors.
 """
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, TypeVar, TypeVarTuple
 
 import anyio
 import anyio.to_thread
@@ -37,6 +37,9 @@ _IMAGE_PROBLEMS = (
     Exception,
 )
 
+Arguments = TypeVarTuple("Arguments")
+Returned = TypeVar("Returned")
+
 router = APIRouter()
 
 
@@ -57,16 +60,20 @@ def create_app(predictor: Predictor) -> FastAPI:
 
 
 class Inference:
-    """The predictor behind a queue: one image at a time, since each takes all threads."""
+    """The predictor behind a queue: one image at a time, since each takes all threads and up to 200 MB decoded."""
 
     def __init__(self, predictor: Predictor) -> None:
         self.manifest = predictor.manifest
         self._predict = predictor.predict
         self._one_at_a_time = anyio.CapacityLimiter(1)
 
-    async def __call__(self, image: bytes, *asks: Ask) -> Result:
-        """Those who wait, wait in the event loop, which stays free for `/health`."""
-        return await anyio.to_thread.run_sync(self._predict, image, asks, limiter=self._one_at_a_time)
+    async def predict(self, image: bytes, *asks: Ask) -> Result:
+        """The answers to `asks`. Raises `ImageError` and `TaskError`."""
+        return await self.alone(self._predict, image, asks)
+
+    async def alone(self, work: Callable[[*Arguments], Returned], *arguments: *Arguments) -> Returned:
+        """`work(*arguments)` in a thread, when its turn comes; the event loop stays free for `/health` meanwhile."""
+        return await anyio.to_thread.run_sync(work, *arguments, limiter=self._one_at_a_time)
 
 
 def _inference(request: Request) -> Inference:
@@ -92,21 +99,21 @@ def _post(path: str, *further: type[Exception]) -> Callable[[DecoratedCallable],
 @_post("/caption")
 async def caption(inference: Loaded, image: UploadedImage) -> schemas.CaptionAnswer:
     """Describe the image in a sentence."""
-    result = await inference(image, Ask(tasks.find("caption")))
+    result = await inference.predict(image, Ask(tasks.find("caption")))
     return schemas.caption(inference.manifest, result)
 
 
 @_post("/detect")
 async def detect(inference: Loaded, image: UploadedImage, min_score: MinScore = 0) -> schemas.DetectAnswer:
     """Find the objects in the image."""
-    result = await inference(image, Ask(tasks.find("detect")))
+    result = await inference.predict(image, Ask(tasks.find("detect")))
     return schemas.detect(inference.manifest, result, min_score)
 
 
 @_post("/analyze")
 async def analyze(inference: Loaded, image: UploadedImage, min_score: MinScore = 0) -> schemas.AnalyzeAnswer:
     """Describe the image and find its objects, in one pass over the image."""
-    result = await inference(image, Ask(tasks.find("caption")), Ask(tasks.find("detect")))
+    result = await inference.predict(image, Ask(tasks.find("caption")), Ask(tasks.find("detect")))
     return schemas.analyze(inference.manifest, result, min_score)
 
 
@@ -120,8 +127,9 @@ async def run_task(
     min_score: MinScore = 0,
 ) -> schemas.TaskAnswer:
     """Ask any of Florence-2's fifteen tasks."""
-    question = await anyio.to_thread.run_sync(ask, task, text, region, image)
-    return schemas.task(inference.manifest, await inference(image, question), min_score)
+    question = await inference.alone(ask, task, text, region, image)
+    result = await inference.predict(image, question)
+    return schemas.task(inference.manifest, result, min_score)
 
 
 @router.get("/tasks", tags=["about"])

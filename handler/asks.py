@@ -5,8 +5,9 @@ Shared by the API and the command line. A region is `x1,y1,x2,y2` in pixels of t
 
 import math
 
-from .florence import image, locations, tasks
+from .florence import locations, tasks
 from .florence.errors import TaskInputError
+from .florence.image import open_image
 from .florence.predictor import Ask
 
 
@@ -22,7 +23,7 @@ def ask(name: str, text: str | None, region: str | None, data: bytes) -> Ask:
             raise TaskInputError(f"The task {task.name} needs a region (x1,y1,x2,y2 in pixels), not a text.")
         if region is None:
             raise TaskInputError(f"The task {task.name} needs a region: x1,y1,x2,y2 in pixels.")
-        text = locations.to_text(locations.to_bins(_box(region), image.size(data)))
+        text = locations.to_text(locations.to_bins(_box(region), open_image(data).size))
     elif region is not None:
         raise TaskInputError(f"The task {task.name} takes no region.")
     task.ask(text)  # refused here rather than after the image is decoded

@@ -53,6 +53,27 @@ class Object(_Schema):
     polygons: tuple[tuple[float, ...], ...] | None = Field(None, description="Outlines: x, y alternating.")
 
 
+class Caption(_Schema):
+    """A caption and its score."""
+
+    caption: str
+    score: float = Field(ge=0, le=1, description="The caption's score.")
+
+
+class Text(_Schema):
+    """The text that a task answered; empty where objects are the answer."""
+
+    task: str
+    text: str
+    score: float = Field(ge=0, le=1, description="The score of the answer as a whole.")
+
+
+class Objects(_Schema):
+    """What was found."""
+
+    objects: list[Object]
+
+
 class Answer(_Schema):
     """What every answer tells beside what was asked."""
 
@@ -62,30 +83,21 @@ class Answer(_Schema):
     milliseconds: Milliseconds
 
 
-class CaptionAnswer(Answer):
+# Fields stand in the order of the bases from last to first: what was asked comes before what accompanies it.
+class CaptionAnswer(Answer, Caption):
     """A caption."""
 
-    caption: str
-    score: float = Field(ge=0, le=1, description="The caption's score.")
 
-
-class DetectAnswer(Answer):
+class DetectAnswer(Answer, Objects):
     """Objects."""
 
-    objects: list[Object]
 
-
-class AnalyzeAnswer(CaptionAnswer, DetectAnswer):
+class AnalyzeAnswer(Answer, Objects, Caption):
     """A caption and objects, from one pass over the image."""
 
 
-class TaskAnswer(Answer):
+class TaskAnswer(Answer, Objects, Text):
     """The answer to any task: text, objects, or both."""
-
-    task: str
-    text: str
-    score: float = Field(ge=0, le=1, description="The score of the answer as a whole.")
-    objects: list[Object]
 
 
 class TaskInfo(_Schema):

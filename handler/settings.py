@@ -24,7 +24,7 @@ _NAMES = (_ARTIFACT, _THREADS)
 
 
 class SettingsError(Exception):
-    """A variable of the environment is unknown or has a value that cannot be used. The message names it."""
+    """A setting, of the environment or the command line, is unknown or cannot be used. The message names it."""
 
 
 @dataclass(frozen=True)

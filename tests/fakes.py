@@ -4,10 +4,16 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from handler.florence import image
+from handler.florence.image import open_image
 from handler.florence.predictor import Ask, Object, Prediction, Result
 from handler.florence.tasks import Answer
 
+# Runs the command line with the stand-in: python -c COMMAND_LINE serve, in the project's folder.
+COMMAND_LINE = (
+    "import sys; sys.path.append('tests'); from fakes import FakePredictor; from handler.florence import predictor; "
+    "predictor.Predictor = lambda artifact, threads: FakePredictor(); "
+    "from handler.__main__ import main; sys.exit(main())"
+)
 NOTICE = "A stand-in for tests: it looks at nothing."
 
 
@@ -37,12 +43,12 @@ class FakePredictor:
             self.most_running = max(self.most_running, self.running)
         try:
             self.before()
-            size = image.size(data)
+            picture = open_image(data)
             self.asked += asks
             return Result(
-                predictions=tuple(_prediction(ask, size) for ask in asks),
-                size=size,
-                format="PNG",
+                predictions=tuple(_prediction(ask, picture.size) for ask in asks),
+                size=picture.size,
+                format=picture.format,
                 milliseconds={"image": 1.25, "vision": 2.0, "encoder": 3.0, "decoder": 4.0},
             )
         finally:

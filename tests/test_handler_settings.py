@@ -43,9 +43,7 @@ def test_an_artifact_that_is_no_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_misspelt_name_is_refused() -> None:
-    with pytest.raises(
-        SettingsError, match="no setting FLORENCE_THREAD; there are FLORENCE_ARTIFACT, "
-    ):
+    with pytest.raises(SettingsError, match="no setting FLORENCE_THREAD; there are FLORENCE_ARTIFACT, "):
         load({"FLORENCE_THREAD": "2"})
 
 
