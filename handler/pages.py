@@ -40,4 +40,5 @@ def install(app: FastAPI) -> None:
     async def samples() -> list[str]:
         return sorted(path.name for path in SAMPLES.glob("*.png"))
 
+    app.mount("/samples", StaticFiles(directory=SAMPLES))
     app.mount("/page", StaticFiles(directory=FILES))

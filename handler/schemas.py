@@ -20,7 +20,7 @@ class _Schema(BaseModel):
 class Model(_Schema):
     """Which model answered."""
 
-    name: str
+    name: str = Field(description="The artifact's name.")
     precision: str = Field(description="How its weights are stored: int8 or fp32.")
     notice: str | None = Field(None, description="What to know before trusting it; absent when there is nothing.")
 
@@ -28,9 +28,9 @@ class Model(_Schema):
 class Image(_Schema):
     """The image as the model saw it."""
 
-    width: int
+    width: int = Field(description="In pixels, orientation applied; so is the height.")
     height: int
-    format: str
+    format: str = Field(description="What the bytes were: JPEG, PNG, GIF or WebP.")
 
 
 class Milliseconds(_Schema):
@@ -40,15 +40,15 @@ class Milliseconds(_Schema):
     vision: float = Field(description="The vision tower, once for all tasks.")
     encoder: float = Field(description="The text encoder.")
     decoder: float = Field(description="Writing the answer, token by token.")
-    total: float
+    total: float = Field(description="All of these.")
 
 
 class Object(_Schema):
     """Something found in the image. Which of `box`, `quad` and `polygons` it has depends on the task."""
 
-    label: str
-    score: float = Field(ge=0, le=1)
-    box: tuple[float, float, float, float] | None = Field(None, description="x1, y1, x2, y2")
+    label: str = Field(description="What it is; empty for tasks that only find places.")
+    score: float = Field(ge=0, le=1, description="How sure the model is.")
+    box: tuple[float, float, float, float] | None = Field(None, description="x1, y1, x2, y2.")
     quad: tuple[float, ...] | None = Field(None, description="Four corners: x, y alternating, eight numbers.")
     polygons: tuple[tuple[float, ...], ...] | None = Field(None, description="Outlines: x, y alternating.")
 
@@ -56,22 +56,22 @@ class Object(_Schema):
 class Caption(_Schema):
     """A caption and its score."""
 
-    caption: str
+    caption: str = Field(description="What the image shows, in a sentence.")
     score: float = Field(ge=0, le=1, description="The caption's score.")
 
 
 class Text(_Schema):
     """The text that a task answered; empty where objects are the answer."""
 
-    task: str
-    text: str
+    task: str = Field(description="The task's name.")
+    text: str = Field(description="What the model wrote, without location tokens.")
     score: float = Field(ge=0, le=1, description="The score of the answer as a whole.")
 
 
 class Objects(_Schema):
     """What was found."""
 
-    objects: list[Object]
+    objects: list[Object] = Field(description="In the order in which the model names them.")
 
 
 class Answer(_Schema):
@@ -120,7 +120,7 @@ class Ready(_Schema):
     """The model is loaded."""
 
     model: Model
-    max_image_bytes: int
+    max_image_bytes: int = Field(description="Larger requests are refused unread.")
 
 
 class Problem(_Schema):

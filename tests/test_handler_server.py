@@ -70,7 +70,7 @@ def test_the_page_and_its_files(address: str) -> None:
 
 def test_samples_are_listed_and_there(address: str) -> None:
     for name in httpx2.get(f"{address}/samples").json():
-        assert httpx2.get(f"{address}/page/samples/{name}").headers["content-type"] == "image/png"
+        assert httpx2.get(f"{address}/samples/{name}").headers["content-type"] == "image/png"
 
 
 @pytest.mark.parametrize("announced", [True, False], ids=["announced", "chunked"])

@@ -1,0 +1,107 @@
+// The API's documentation, rendered from openapi.json.
+
+const $ = (id) => document.getElementById(id);
+
+function element(name, properties = {}, children = []) {
+  const made = Object.assign(document.createElement(name), properties);
+  made.append(...children);
+  return made;
+}
+
+// Text in which backticks mark code.
+function prose(text) {
+  return text.split("`").map((part, i) => (i % 2 ? element("code", { textContent: part }) : part));
+}
+
+const spec = await (await fetch("openapi.json")).json();
+const resolve = (schema) => (schema?.$ref ? spec.components.schemas[schema.$ref.split("/").pop()] : schema);
+
+function typeOf(schema) {
+  if (schema.$ref) return schema.$ref.split("/").pop();
+  if (schema.anyOf) return schema.anyOf.filter(({ type }) => type !== "null").map(typeOf).join(" or ");
+  if (schema.const) return JSON.stringify(schema.const);
+  if (schema.prefixItems) return `${schema.prefixItems.length} ${typeOf(schema.prefixItems[0])}s`;
+  if (schema.type === "array") return `list of ${typeOf(schema.items)}`;
+  return schema.type ?? "any";
+}
+
+function field(name, type, description) {
+  return element("div", {}, [
+    element("dt", {}, [element("code", { textContent: name }), element("span", { textContent: type })]),
+    element("dd", {}, prose(description ?? "")),
+  ]);
+}
+
+// The fields of a schema; those that are schemas themselves with theirs below, each schema once on the page.
+const described = new Set();
+function fields(schema) {
+  const { properties = {} } = resolve(schema) ?? {};
+  return Object.entries(properties).map(([name, property]) => {
+    const inner = property.$ref ?? property.items?.$ref;
+    const made = field(name, typeOf(property), property.description ?? resolve({ $ref: inner })?.description);
+    if (inner && !described.has(inner)) {
+      described.add(inner);
+      made.lastChild.append(element("dl", { className: "fields" }, fields({ $ref: inner })));
+    }
+    return made;
+  });
+}
+
+function curl(method, path, operation) {
+  const url = new URL(path.slice(1).replace("{task}", "detailed-caption"), new URL(".", location.href));
+  return operation.requestBody ? `curl --data-binary @photo.jpg ${url}` : `curl ${url}`;
+}
+
+function operation(method, path, about) {
+  const success = about.responses["200"];
+  const schema = success.content["application/json"].schema;
+  const parameters = about.parameters ?? [];
+  const problems = Object.values(about.responses).flatMap(({ content }) => Object.entries(content["application/problem+json"]?.examples ?? {}));
+  const part = (title, children) => (children.length ? [element("h3", { textContent: title }), ...children] : []);
+  return element("section", {}, [
+    element("h2", { id: about.operationId }, [
+      element("span", { className: "method", textContent: method.toUpperCase() }),
+      element("code", { textContent: path }),
+    ]),
+    element("p", {}, prose(about.description ?? "")),
+    element("pre", { tabIndex: 0, textContent: curl(method, path, about) }),
+    ...part("Parameters", parameters.length ? [
+      element("dl", { className: "fields" }, parameters.map(({ name, schema: type, description, in: place }) => (
+        field(name, `${typeOf(type)}, ${place}`, description)
+      ))),
+    ] : []),
+    ...part("Answer", [element("dl", { className: "fields" }, fields(schema.items ?? schema))]),
+    ...part("Problems", problems.length ? [
+      element("p", { className: "links" }, problems.map(([slug, { summary }]) => element("a", { href: `#${slug}`, textContent: summary }))),
+    ] : []),
+  ]);
+}
+
+const operations = Object.entries(spec.paths).flatMap(([path, item]) => (
+  Object.entries(item).map(([method, about]) => [method, path, about])
+));
+
+$("version").textContent = `${spec.info.title} ${spec.info.version}`;
+$("description").append(...prose(spec.info.description));
+$("operations").append(...operations.map((each) => operation(...each)));
+$("contents").append(
+  ...operations.map(([method, path, about]) => element("a", { href: `#${about.operationId}` }, [
+    element("span", { className: "method", textContent: method.toUpperCase() }),
+    element("code", { textContent: path }),
+  ])),
+  element("a", { href: "#problems", textContent: "Problems" }),
+);
+
+const kinds = new Map(operations.flatMap(([, , about]) => (
+  Object.values(about.responses).flatMap(({ content }) => (
+    Object.entries(content["application/problem+json"]?.examples ?? {}).map(([slug, { value }]) => [slug, value])
+  ))
+)));
+$("kinds").append(...[...kinds].sort((a, b) => a[1].status - b[1].status).map(([slug, { status, title }]) => {
+  const made = field(slug, status, title);
+  made.id = slug;
+  return made;
+}));
+
+// The place was not there yet when the browser looked for it.
+if (location.hash) $(location.hash.slice(1))?.scrollIntoView();
