@@ -42,6 +42,7 @@ class Kind:
     slug: str  # the last part of its type
     status: HTTPStatus
     title: str
+    meaning: str  # for the documentation
 
     @property
     def type(self) -> str:
@@ -49,16 +50,46 @@ class Kind:
         return f"/docs#{self.slug}"
 
 
+_BAD_REQUEST, _UNPROCESSABLE = HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY
 KINDS: dict[type[Exception], Kind] = {
-    MissingImage: Kind("missing-image", HTTPStatus.BAD_REQUEST, "No image in the request"),
-    NotAnImage: Kind("not-an-image", HTTPStatus.BAD_REQUEST, "Not an image"),
-    UnsupportedFormat: Kind("unsupported-format", HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Unsupported image format"),
-    ImageTooLarge: Kind("image-too-large", HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "Image too large"),
-    DamagedImage: Kind("damaged-image", HTTPStatus.UNPROCESSABLE_ENTITY, "Damaged image"),
-    UnknownTask: Kind("unknown-task", HTTPStatus.NOT_FOUND, "Unknown task"),
-    TaskInputError: Kind("task-input", HTTPStatus.UNPROCESSABLE_ENTITY, "The task's input does not fit"),
-    RequestValidationError: Kind("invalid-request", HTTPStatus.UNPROCESSABLE_ENTITY, "Invalid request"),
-    Exception: Kind("internal-error", HTTPStatus.INTERNAL_SERVER_ERROR, "Internal error"),
+    MissingImage: Kind(
+        "missing-image", _BAD_REQUEST, "No image in the request", "The body is empty, or the form lacks its file."
+    ),
+    NotAnImage: Kind(
+        "not-an-image", _BAD_REQUEST, "Not an image", "The bytes begin like no image format that is known here."
+    ),
+    UnsupportedFormat: Kind(
+        "unsupported-format",
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        "Unsupported image format",
+        "An image, but neither JPEG, PNG, WebP nor GIF: convert it first.",
+    ),
+    ImageTooLarge: Kind(
+        "image-too-large",
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        "Image too large",
+        "More bytes or more pixels than are read. The model sees a few hundred pixels a side: nothing is lost by "
+        "sending a smaller image.",
+    ),
+    DamagedImage: Kind(
+        "damaged-image", _UNPROCESSABLE, "Damaged image", "The header is fine, but the pixels are cut off or broken."
+    ),
+    UnknownTask: Kind("unknown-task", HTTPStatus.NOT_FOUND, "Unknown task", "`GET /tasks` lists those there are."),
+    TaskInputError: Kind(
+        "task-input",
+        _UNPROCESSABLE,
+        "The task's input does not fit",
+        "`input` or `region` is missing, malformed, or not wanted by this task.",
+    ),
+    RequestValidationError: Kind(
+        "invalid-request", _UNPROCESSABLE, "Invalid request", "A parameter has a value that cannot be."
+    ),
+    Exception: Kind(
+        "internal-error",
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        "Internal error",
+        "A fault of the service. The server's log has its cause; the answer does not.",
+    ),
 }
 
 
@@ -90,7 +121,8 @@ def responses(*errors: type[Exception]) -> dict[int | str, dict[str, Any]]:
             },
         )
         value = {"type": kind.type, "title": kind.title, "status": kind.status.value}
-        entry["content"][MEDIA_TYPE]["examples"][kind.slug] = {"summary": kind.title, "value": value}
+        example = {"summary": kind.title, "description": kind.meaning, "value": value}
+        entry["content"][MEDIA_TYPE]["examples"][kind.slug] = example
     return result
 
 

@@ -47,7 +47,12 @@ function fields(schema) {
   });
 }
 
-function curl(method, path, operation) {
+// The kinds of problem that an operation can answer with: [slug, example].
+function problemsOf({ responses }) {
+  return Object.values(responses).flatMap(({ content }) => Object.entries(content["application/problem+json"]?.examples ?? {}));
+}
+
+function curl(path, operation) {
   const url = new URL(path.slice(1).replace("{task}", "detailed-caption"), new URL(".", location.href));
   return operation.requestBody ? `curl --data-binary @photo.jpg ${url}` : `curl ${url}`;
 }
@@ -56,7 +61,7 @@ function operation(method, path, about) {
   const success = about.responses["200"];
   const schema = success.content["application/json"].schema;
   const parameters = about.parameters ?? [];
-  const problems = Object.values(about.responses).flatMap(({ content }) => Object.entries(content["application/problem+json"]?.examples ?? {}));
+  const problems = problemsOf(about);
   const part = (title, children) => (children.length ? [element("h3", { textContent: title }), ...children] : []);
   return element("section", {}, [
     element("h2", { id: about.operationId }, [
@@ -64,7 +69,7 @@ function operation(method, path, about) {
       element("code", { textContent: path }),
     ]),
     element("p", {}, prose(about.description ?? "")),
-    element("pre", { tabIndex: 0, textContent: curl(method, path, about) }),
+    element("pre", { tabIndex: 0, textContent: curl(path, about) }),
     ...part("Parameters", parameters.length ? [
       element("dl", { className: "fields" }, parameters.map(({ name, schema: type, description, in: place }) => (
         field(name, `${typeOf(type)}, ${place}`, description)
@@ -92,13 +97,9 @@ $("contents").append(
   element("a", { href: "#problems", textContent: "Problems" }),
 );
 
-const kinds = new Map(operations.flatMap(([, , about]) => (
-  Object.values(about.responses).flatMap(({ content }) => (
-    Object.entries(content["application/problem+json"]?.examples ?? {}).map(([slug, { value }]) => [slug, value])
-  ))
-)));
-$("kinds").append(...[...kinds].sort((a, b) => a[1].status - b[1].status).map(([slug, { status, title }]) => {
-  const made = field(slug, status, title);
+const kinds = new Map(operations.flatMap(([, , about]) => problemsOf(about)));
+$("kinds").append(...[...kinds].sort((a, b) => a[1].value.status - b[1].value.status).map(([slug, { description, value }]) => {
+  const made = field(slug, value.status, description);
   made.id = slug;
   return made;
 }));
