@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterable, Sequence
 
 BINS = 1000  # location tokens per axis
-TOKEN = re.compile(r"<loc_(\d+)>")
+# At most four digits: text may spell a number of any length, and `int` refuses thousands of digits.
+TOKEN = re.compile(r"<loc_([0-9]{1,4})>")
 
 Size = tuple[int, int]  # width, height in pixels
 
