@@ -7,7 +7,6 @@ or run. Nothing is guessed: whatever is missing, unknown, misshapen or not a num
 Does not fuse adapters (`adapter`) and does not know how tensors are stored in the artifact (`quantise`).
 """
 
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -69,7 +68,7 @@ def load(base: str | Path, revision: str | None = None) -> Checkpoint:
         base=name,
         revision=revision,
         licence=_licence(directory),
-        sha256={file.name: _sha256(file) for file in files},
+        sha256=weights.sha256(files),
         tokenizer=tokenizer,
     )
 
@@ -199,8 +198,3 @@ def _licence(directory: Path) -> str:
         return stated[1]
     lines = text.read_text(encoding="utf-8").strip().splitlines() if text.is_file() else []
     return lines[0].strip() if lines else "not stated"
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

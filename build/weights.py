@@ -3,6 +3,7 @@
 Pickles are opened with `weights_only=True`: nothing in them is run. Does not know any tensor's name.
 """
 
+import hashlib
 import json
 import pickle
 from pathlib import Path
@@ -43,6 +44,15 @@ def read(files: list[Path]) -> dict[str, torch.Tensor]:
                 raise WeightsError(f"{file} holds {name}, which another shard holds too.")
             tensors[name] = tensor
     return tensors
+
+
+def sha256(files: list[Path]) -> dict[str, str]:
+    """The hash of each file, in hex, by the file's name."""
+    hashes = {}
+    for file in files:
+        with file.open("rb") as stream:
+            hashes[file.name] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return hashes
 
 
 def _shards(index: Path) -> list[Path]:

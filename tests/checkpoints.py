@@ -17,7 +17,7 @@ import os
 import re
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import tokenizers
 import torch
@@ -122,13 +122,14 @@ def random_model(
     config: Florence2Config, seed: int = 0, dtype: torch.dtype = torch.float32
 ) -> Florence2ForConditionalGeneration:
     """transformers' model in fp32, every tensor drawn (see `draw`) and rounded to `dtype`, in eval mode."""
-    model = Florence2ForConditionalGeneration(config).eval().requires_grad_(False)
+    model: Any = Florence2ForConditionalGeneration(config)
+    model.eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
     for name, tensor in model.state_dict().items():
         if name not in ALIASES:
             tensor.copy_(draw(name, list(tensor.shape), generator).to(dtype))
-    model.generation_config = GenerationConfig(**GENERATION)
-    return model
+    model.generation_config = GenerationConfig(**GENERATION)  # type: ignore[no-untyped-call]
+    return cast(Florence2ForConditionalGeneration, model)
 
 
 def draw(name: str, shape: list[int], generator: torch.Generator) -> torch.Tensor:
@@ -155,13 +156,13 @@ def save_native(
     directory: Path, *, dtype: torch.dtype = torch.float32, seed: int = 0
 ) -> Florence2ForConditionalGeneration:
     """Writes a tiny checkpoint as transformers itself saves it; returns the model, in fp32."""
-    model = random_model(tiny_config(), seed, dtype)
+    model: Any = random_model(tiny_config(), seed, dtype)
     model.to(dtype).save_pretrained(directory)
     tokenizer = tiny_tokenizer()
     florence_tokenizer.complete(tokenizer)
     tokenizer.add_special_tokens(["<image>"])
     tokenizer.save(str(directory / "tokenizer.json"))
-    return model.float()
+    return cast(Florence2ForConditionalGeneration, model.float())
 
 
 def save_microsoft(
@@ -197,7 +198,8 @@ def microsoft_tensors(model: Florence2ForConditionalGeneration, dtype: torch.dty
 
 def microsoft_config(config: Florence2Config) -> dict[str, Any]:
     """`config.json` in Microsoft's form."""
-    vision, text = config.vision_config.to_dict(), config.text_config.to_dict()
+    settings = config.to_dict()
+    vision, text = settings["vision_config"], settings["text_config"]
     renamed = ("embed_dim", "model_type", "max_position_embeddings", "max_temporal_embeddings")
     return {
         "model_type": "florence2",
