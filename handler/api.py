@@ -11,6 +11,7 @@ from typing import Annotated, TypeVar, TypeVarTuple
 import anyio
 import anyio.to_thread
 from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.types import DecoratedCallable
 
 from . import __version__, pages, problems, schemas
@@ -33,7 +34,7 @@ _IMAGE_PROBLEMS = (
     UnsupportedFormat,
     ImageTooLarge,
     DamagedImage,
-    problems.RequestValidationError,
+    RequestValidationError,
     Exception,
 )
 

@@ -68,7 +68,7 @@ KINDS: dict[type[Exception], Kind] = {
         "image-too-large",
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         "Image too large",
-        "More bytes or more pixels than are read. The model sees a few hundred pixels a side: nothing is lost by "
+        "More bytes or more pixels than are read. The model sees a few hundred pixels a side: little is lost by "
         "sending a smaller image.",
     ),
     DamagedImage: Kind(

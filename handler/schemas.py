@@ -22,7 +22,9 @@ class Model(_Schema):
 
     name: str = Field(description="The artifact's name.")
     precision: str = Field(description="How its weights are stored: int8 or fp32.")
-    notice: str | None = Field(None, description="What to know before trusting it; absent when there is nothing.")
+    notice: str | None = Field(
+        default=None, description="What to know before trusting it, if anything."
+    )
 
 
 class Image(_Schema):
@@ -48,9 +50,9 @@ class Object(_Schema):
 
     label: str = Field(description="What it is; empty for tasks that only find places.")
     score: float = Field(ge=0, le=1, description="How sure the model is.")
-    box: tuple[float, float, float, float] | None = Field(None, description="x1, y1, x2, y2.")
-    quad: tuple[float, ...] | None = Field(None, description="Four corners: x, y alternating, eight numbers.")
-    polygons: tuple[tuple[float, ...], ...] | None = Field(None, description="Outlines: x, y alternating.")
+    box: tuple[float, float, float, float] | None = Field(default=None, description="x1, y1, x2, y2.")
+    quad: tuple[float, ...] | None = Field(default=None, description="Four corners: x, y alternating, eight numbers.")
+    polygons: tuple[tuple[float, ...], ...] | None = Field(default=None, description="Outlines: x, y alternating.")
 
 
 class Caption(_Schema):
@@ -129,7 +131,7 @@ class Problem(_Schema):
     type: str = Field(description="A link to what this kind of problem means.")
     title: str
     status: int
-    detail: str | None = Field(None, description="What went wrong this time, in a sentence.")
+    detail: str | None = Field(default=None, description="What went wrong this time, in a sentence.")
 
 
 def model(manifest: "Manifest") -> Model:

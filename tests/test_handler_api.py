@@ -1,6 +1,8 @@
 """The API against a stand-in predictor: routes, answers, limits, and its description of itself."""
 
 import io
+import json
+import re
 import threading
 import tomllib
 from collections.abc import Callable, Iterator
@@ -8,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]
 import pytest
 from fakes import NOTICE, FakePredictor
 from fastapi.testclient import TestClient
@@ -19,6 +21,7 @@ import handler
 from handler.api import create_app
 from handler.florence import image, locations
 from handler.florence.tasks import TASKS, find
+from handler.problems import KINDS
 
 WIDTH, HEIGHT = 200, 100
 
@@ -220,6 +223,17 @@ def test_the_openapi_document_is_valid(client: TestClient) -> None:
         "GET /health",
         "GET /ready",
     }
+
+
+def test_the_guide_names_every_route_and_problem(client: TestClient) -> None:
+    guide = (Path(__file__).parents[1] / "docs" / "api.md").read_text()
+    paths = client.get("/openapi.json").json()["paths"]
+    routes = [f"{method.upper()} {path}" for path, item in paths.items() for method in item]
+    assert sorted(re.findall(r"^\| `((?:GET|POST) [^`]+)`", guide, re.MULTILINE)) == sorted(routes)
+    problems = re.findall(r"^\| `(/docs#[^`]+)` \| (\d+)", guide, re.MULTILINE)
+    assert sorted(problems) == sorted((kind.type, str(kind.status.value)) for kind in KINDS.values())
+    shown = json.loads(re.findall(r"```json\n(.*?)```", guide, re.DOTALL)[0])
+    assert set(shown) == set(client.post("/analyze", content=png()).json())
 
 
 def test_the_version_is_the_projects() -> None:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from handler.__main__ import main
 from handler.florence import predictor as predictor_module
 from handler.florence.errors import ArtifactError
 from handler.florence.image import MAX_BYTES
-from handler.florence.tasks import TASKS
+from handler.florence.predictor import Ask, Result
+from handler.florence.tasks import TASKS, Task
 
 ROOT = Path(__file__).parents[1]
 
@@ -96,9 +98,14 @@ def test_patterns_and_repeats(fake: FakePredictor, photos: Path, capsys: Capture
 
 
 def test_a_file_over_the_limit_is_not_read_whole(fake: FakePredictor, photos: Path, capsys: Captured) -> None:
-    sizes = []
+    sizes: list[int] = []
     predict = fake.predict
-    fake.predict = lambda data, asks: (sizes.append(len(data)), predict(data, asks))[1]  # type: ignore[method-assign]
+
+    def measure(data: bytes, asks: Sequence[Ask]) -> Result:
+        sizes.append(len(data))
+        return predict(data, asks)
+
+    fake.predict = measure  # type: ignore[method-assign]
     with (photos / "huge.png").open("wb") as file:
         file.truncate(MAX_BYTES * 3)
     assert main(["caption", "photos/huge.png"]) == 1
@@ -116,7 +123,7 @@ def test_json_lines_are_the_apis_answers(fake: FakePredictor, photos: Path, caps
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
-def test_run_asks_any_task(fake: FakePredictor, photos: Path, capsys: Captured, task: predictor_module.Task) -> None:
+def test_run_asks_any_task(fake: FakePredictor, photos: Path, capsys: Captured, task: Task) -> None:
     options = {"none": [], "text": ["--input", "a dog"], "region": ["--region", "20,10,100,50"]}[task.input]
     assert main(["run", task.name, "photos/a.jpg", *options]) == 0
     out, err = capsys.readouterr()

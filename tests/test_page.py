@@ -110,10 +110,15 @@ def page(browser: Driver, site: Site) -> Iterator[Driver]:
     site.predictor.before = lambda: None
     browser.get(site.address)
     wait(browser, lambda: shown(browser, "samples"))
-    browser.get_log("browser")
+    console(browser)
     yield browser
-    errors = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
-    assert [error for error in errors if "400 (Bad Request)" not in error] == []  # which Chromium says of any fetch
+    assert [error for error in console(browser) if "400 (Bad Request)" not in error] == []  # Chromium's own, of a fetch
+
+
+def console(driver: Driver) -> list[str]:
+    """The console's errors since the last call; those of the content security policy are among them."""
+    entries = driver.get_log("browser")  # type: ignore[no-untyped-call]
+    return [entry["message"] for entry in entries if entry["level"] == "SEVERE"]
 
 
 def resize(driver: Driver, width: int, height: int) -> None:
