@@ -1,8 +1,13 @@
 """The command line, in process and with a stand-in predictor: what it prints where, and with which exit code."""
 
+import fcntl
 import json
+import os
+import pty
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -214,6 +219,23 @@ def test_help_needs_no_model_and_none_of_its_libraries() -> None:
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "python -m handler detect photo.jpg --draw boxes.png" in run.stdout
     assert run.stdout.endswith("set()\n")
+
+
+def test_a_terminal_sees_progress_and_a_file_does_not(photos: Path) -> None:
+    command = [sys.executable, "-c", COMMAND_LINE, "caption", str((photos / "a.jpg").resolve())]
+    command.append(str((photos / "deep").resolve()))
+    terminal, end = pty.openpty()
+    fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
+    run = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=end, text=True, check=True)
+    os.close(end)
+    seen = os.read(terminal, 100_000).decode()
+    os.close(terminal)
+    assert "0/2 [" in seen
+    assert "2/2 [" in seen
+    assert run.stdout.count("a fake answer to caption") == 2
+    assert "\r" not in run.stdout
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stderr == f"note: {NOTICE}\n"
 
 
 def test_a_reader_who_leaves_early_is_no_error(photos: Path) -> None:
