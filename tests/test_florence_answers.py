@@ -166,7 +166,13 @@ def test_agrees_with_transformers_on_any_text(post_processor: Any, kind: str, te
 
     The texts hold no line break, no number of five digits and no "<" or ">" outside a token: see the tests below.
     """
-    found = [item for item in ours(TASK_OF_KIND[kind], text, size) if item[0].strip() or kind in ("bboxes", "polygons")]
+    found = [
+        (item.label, flat(item.box or item.quad or item.polygons))
+        for item in parse(TASK_OF_KIND[kind], text, size).objects
+        if (item.label.strip() or kind in ("bboxes", "polygons"))
+        # "aé" becomes "a" only after it has passed as a phrase: `comparable` cannot tell it from an "a".
+        and not (kind == "phrase_grounding" and item.label.strip() in NOT_PHRASES and not text.isascii())
+    ]
     wanted = comparable(kind, post_processor(text=text, image_size=size, parse_tasks=kind)[kind])
     assert [label.strip() for label, _ in found] == [label for label, _ in wanted]
     for (_, coordinates), (_, truncated) in zip(found, wanted, strict=True):
@@ -183,9 +189,9 @@ def comparable(kind: str, instances: list[dict[str, Any]]) -> list[Labelled]:
             label = re.split(r"<loc_\d+>", label)[-1]
         else:
             label = re.sub(r"(?:</?(?:sep|poly)>)+$", "", label)
-            swallowed, _, label = label.rpartition(">")
-            if kind == "phrase_grounding" and swallowed and label.strip() in NOT_PHRASES:
-                continue
+            label = label.rpartition(">")[2]
+        if kind == "phrase_grounding" and label.strip() in NOT_PHRASES:
+            continue
         if not label.strip() and kind not in ("bboxes", "polygons"):
             continue
         if kind == "phrase_grounding":
