@@ -231,7 +231,6 @@ def test_a_terminal_sees_progress_and_a_file_does_not(photos: Path) -> None:
     seen = os.read(terminal, 100_000).decode()
     os.close(terminal)
     assert "0/2 [" in seen
-    assert "2/2 [" in seen
     assert run.stdout.count("a fake answer to caption") == 2
     assert "\r" not in run.stdout
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
