@@ -1,0 +1,179 @@
+"""Writes one ONNX graph: nodes, constants, and weights that live in a shared `safetensors` file."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from .. import quantise
+
+Precision = Literal["int8", "fp32"]
+WEIGHTS_FILE = "weights.safetensors"
+MICROSOFT = "com.microsoft"  # ONNX Runtime's own operators
+EPSILON = 1e-5  # of every LayerNorm in Florence-2
+
+
+@dataclass
+class Weights:
+    """Every tensor of the artifact once, whichever graphs read it."""
+
+    tensors: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def add(self, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """The tensor of this name; made on first use."""
+        if name not in self.tensors:
+            self.tensors[name] = np.ascontiguousarray(make())
+        return self.tensors[name]
+
+
+@dataclass(frozen=True)
+class Activation:
+    """What goes into one or more products: the values, and in int8 their quantised form with scale and zero point."""
+
+    values: str
+    quantised: tuple[str, str, str] | None = None
+
+
+class GraphWriter:
+    """Collects one graph. Values are named after the node that makes them; a scope is put before each name."""
+
+    def __init__(self, name: str, weights: Weights, precision: Precision) -> None:
+        self.name, self.weights, self.precision = name, weights, precision
+        self.nodes: list[onnx.NodeProto] = []
+        self.inputs: list[onnx.ValueInfoProto] = []
+        self.outputs: list[onnx.ValueInfoProto] = []
+        self._initialisers: dict[str, TensorProto] = {}
+
+    def input(self, name: str, shape: Sequence[int | str], kind: int = TensorProto.FLOAT) -> str:
+        """Declares an input of the graph."""
+        self.inputs.append(helper.make_tensor_value_info(name, kind, shape))
+        return name
+
+    def output(self, value: str, name: str, shape: Sequence[int | str]) -> None:
+        """Declares `value` as the graph's output `name` (float32)."""
+        self.nodes.append(helper.make_node("Identity", [value], [name], name=f"{name}/output"))
+        self.outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+
+    def node(self, operator: str, *inputs: str, domain: str = "", outputs: int = 1, **attributes: Any) -> Any:
+        """Adds a node; returns its output's name, or a tuple of names if there are several."""
+        name = f"{operator}_{len(self.nodes)}"
+        names = [name] if outputs == 1 else [f"{name}.{i}" for i in range(outputs)]
+        self.nodes.append(helper.make_node(operator, inputs, names, name=name, domain=domain, **attributes))
+        return name if outputs == 1 else tuple(names)
+
+    def weight(self, name: str, make: Callable[[], np.ndarray]) -> str:
+        """A tensor in the file of weights, under a readable name."""
+        tensor = self.weights.add(name, make)
+        if name not in self._initialisers:
+            kind = helper.np_dtype_to_tensor_dtype(tensor.dtype)
+            proto = TensorProto(name=name, data_type=kind, dims=tensor.shape, data_location=TensorProto.EXTERNAL)
+            self._initialisers[name] = proto
+        return name
+
+    def constant(self, *values: int) -> str:
+        """A small vector of int64, kept in the graph."""
+        name = "const_" + "_".join(map(str, values)).replace("-", "m")
+        self._initialisers.setdefault(name, helper.make_tensor(name, TensorProto.INT64, [len(values)], values))
+        return name
+
+    def reshape(self, value: str, *shape: int) -> str:
+        """0 keeps a dimension, -1 is the rest."""
+        return str(self.node("Reshape", value, self.constant(*shape)))
+
+    def norm(self, value: str, name: str, scale: np.ndarray, bias: np.ndarray) -> str:
+        """LayerNorm over the last dimension."""
+        tensors = self.weight(f"{name}.scale", lambda: scale), self.weight(f"{name}.bias", lambda: bias)
+        return str(self.node("LayerNormalization", value, *tensors, axis=-1, epsilon=EPSILON))
+
+    def norm_of_sum(self, value: str, residual: str, name: str, scale: np.ndarray, bias: np.ndarray) -> str:
+        """LayerNorm of `value + residual`, both [B, L, C]."""
+        tensors = self.weight(f"{name}.scale", lambda: scale), self.weight(f"{name}.bias", lambda: bias)
+        return str(self.node("SkipLayerNormalization", value, residual, *tensors, domain=MICROSOFT, epsilon=EPSILON))
+
+    def activation(self, value: str) -> Activation:
+        """Prepares `value` for `product`: quantised once, however many products share it."""
+        if self.precision == "fp32":
+            return Activation(value)
+        return Activation(value, self.node("DynamicQuantizeLinear", value, outputs=3))
+
+    def product(self, left: Activation, name: str, weight: np.ndarray, bias: np.ndarray | None = None) -> str:
+        """`left @ weight.T + bias` for many rows; `weight` is [out, in] as torch stores it."""
+        biases = () if bias is None else (self.weight(f"{name}.bias", lambda: bias),)
+        if left.quantised is None:
+            matrix = self.weight(f"{name}.weight", lambda: weight.T)
+            made = self.node("MatMul", left.values, matrix)
+            return str(self.node("Add", made, *biases) if biases else made)
+        if f"{name}.weight" not in self.weights.tensors:
+            columns, scale = quantise.by_column(weight.T)
+            self.weights.add(f"{name}.weight", lambda: columns)
+            self.weights.add(f"{name}.scale", lambda: scale)
+        stored = [self.weight(f"{name}.{part}", _there) for part in ("weight", "scale")]
+        values, scale_of_values, zero = left.quantised
+        inputs = [values, stored[0], scale_of_values, stored[1], zero, "", *biases]
+        return str(self.node("MatMulIntegerToFloat", *inputs, domain=MICROSOFT))
+
+    def row_product(self, value: str, name: str, weight: np.ndarray, bias: np.ndarray | None = None) -> str:
+        """The same for one or a few rows: the decoder's form, and that of the tied embedding."""
+        if self.precision == "fp32":
+            matrix = self.weight(f"{name}.weight", lambda: weight)
+            made = self.node("MatMul", value, self.node("Transpose", matrix, perm=[1, 0]))
+            if bias is None:
+                return str(made)
+            return str(self.node("Add", made, self.weight(f"{name}.bias", lambda: bias)))
+        self._store_blocks(name, weight)
+        inputs = [value, *(self.weight(f"{name}.{part}", _there) for part in ("weight", "scale"))]
+        if bias is not None:
+            inputs += ["", "", self.weight(f"{name}.bias", lambda: bias)]
+        shape = {"N": weight.shape[0], "K": weight.shape[1]}
+        # accuracy_level 4: activations in int8 too.
+        attributes = {"bits": 8, "block_size": quantise.BLOCK, "accuracy_level": 4}
+        return str(self.node("MatMulNBits", *inputs, domain=MICROSOFT, **shape, **attributes))
+
+    def look_up(self, ids: str, name: str, table: np.ndarray) -> str:
+        """Rows of an embedding [V, C] that `row_product` reads too: stored once. `ids` [B, L] -> [B, L, C]."""
+        if self.precision == "fp32":
+            return str(self.node("Gather", self.weight(f"{name}.weight", lambda: table), ids))
+        self._store_blocks(name, table)
+        rows = self.node("Gather", self.weight(f"{name}.weight", _there), ids)  # [B, L, blocks, BLOCK]
+        scale = self.node(
+            "Unsqueeze", self.node("Gather", self.weight(f"{name}.scale", _there), ids), self.constant(-1)
+        )
+        centred = self.node("Sub", self.node("Cast", rows, to=TensorProto.FLOAT), self._scalar("zero_point", 128))
+        wide = self.reshape(self.node("Mul", centred, scale), 0, 0, -1)
+        if table.shape[1] % quantise.BLOCK == 0:
+            return wide
+        ends = self.constant(0), self.constant(table.shape[1]), self.constant(2)
+        return str(self.node("Slice", wide, *ends))
+
+    def gelu(self, value: str) -> str:
+        """The exact Gelu, with erf."""
+        return str(self.node("Gelu", value, domain=MICROSOFT))
+
+    def _scalar(self, name: str, value: float) -> str:
+        self._initialisers.setdefault(name, helper.make_tensor(name, TensorProto.FLOAT, [], [value]))
+        return name
+
+    def _store_blocks(self, name: str, weight: np.ndarray) -> None:
+        if f"{name}.weight" not in self.weights.tensors:
+            blocks, scale = quantise.by_block(weight)
+            self.weights.add(f"{name}.weight", lambda: blocks)
+            self.weights.add(f"{name}.scale", lambda: scale)
+
+    def model(self, places: dict[str, tuple[int, int]]) -> onnx.ModelProto:
+        """The finished model; `places` gives each weight's offset and length in bytes in the file of weights."""
+        for name, proto in self._initialisers.items():
+            if proto.data_location == TensorProto.EXTERNAL:
+                offset, length = places[name]
+                del proto.external_data[:]
+                for key, value in (("location", WEIGHTS_FILE), ("offset", offset), ("length", length)):
+                    proto.external_data.add(key=key, value=str(value))
+        graph = helper.make_graph(self.nodes, self.name, self.inputs, self.outputs, [*self._initialisers.values()])
+        opsets = [helper.make_opsetid("", 18), helper.make_opsetid(MICROSOFT, 1)]
+        return helper.make_model(graph, opset_imports=opsets, ir_version=9, producer_name="florence-lambda")
+
+
+def _there() -> np.ndarray:
+    raise KeyError("a weight is read before it is stored")

@@ -1,0 +1,117 @@
+"""Tensors and graphs -> the artifact's files, byte for byte the same for the same input."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import safetensors
+import safetensors.numpy
+import tokenizers
+import torch
+import transformers
+
+from handler.florence import artifact, tokenizer
+
+from .architecture import Architecture
+from .checkpoint import Checkpoint
+from .graphs import text, vision
+from .graphs.writer import Precision, Weights
+
+
+def write_graphs(
+    architecture: Architecture,
+    tensors: Mapping[str, np.ndarray],
+    sizes: tuple[int, ...],
+    precision: Precision,
+    out: Path,
+) -> None:
+    """Writes `weights.safetensors` and the graphs that read it."""
+    weights = Weights()
+    writers = {
+        artifact.vision_file(size): vision.write(architecture.vision, tensors, size, weights, precision)
+        for size in sizes
+    }
+    writers[artifact.ENCODER] = text.write_encoder(architecture.text, tensors, weights, precision)
+    writers[artifact.DECODER] = text.write_decoder(architecture.text, tensors, weights, precision)
+    # No metadata: the library writes it in a random order.
+    safetensors.numpy.save_file(weights.tensors, out / artifact.WEIGHTS)
+    places = _places(out / artifact.WEIGHTS)
+    for name, writer in writers.items():
+        model = writer.model(places)
+        (out / name).write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _places(path: Path) -> dict[str, tuple[int, int]]:
+    """Offset and length of each tensor in a safetensors file: 8 bytes of header length, the header, raw bytes."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+    return {
+        name: (8 + length + facts["data_offsets"][0], facts["data_offsets"][1] - facts["data_offsets"][0])
+        for name, facts in header.items()
+    }
+
+
+def write_tokenizer(checkpoint: Checkpoint, out: Path) -> None:
+    """Writes the complete tokenizer."""
+    loaded = tokenizers.Tokenizer.from_file(str(checkpoint.tokenizer))
+    tokenizer.complete(loaded)
+    loaded.save(str(out / artifact.TOKENIZER))
+
+
+def write_manifest(
+    checkpoint: Checkpoint,
+    *,
+    name: str,
+    notice: str,
+    sizes: tuple[int, ...],
+    precision: Precision,
+    adapter: dict[str, object] | None,
+    verification: dict[str, object],
+    out: Path,
+) -> artifact.Manifest:
+    """Writes `manifest.json` over the files that are in `out`."""
+    described = checkpoint.architecture
+    generation = described.generation
+    manifest = artifact.Manifest(
+        name=name,
+        notice=notice,
+        precision=precision,
+        image_sizes=sizes,
+        vocabulary=described.text.vocabulary,
+        decoder_layers=described.text.decoder_layers,
+        decoder_heads=described.text.decoder_heads,
+        head_width=described.text.width // described.text.decoder_heads,
+        generation=artifact.Generation(
+            decoder_start=generation.decoder_start,
+            bos=generation.bos,
+            eos=generation.eos,
+            pad=generation.pad,
+            forced_bos=generation.forced_bos,
+            forced_eos=generation.forced_eos,
+            num_beams=generation.num_beams,
+            no_repeat_ngram_size=generation.no_repeat_ngram_size,
+            early_stopping=generation.early_stopping,
+            length_penalty=generation.length_penalty,
+            max_length=min(generation.max_length or described.text.max_positions, described.text.max_positions),
+        ),
+        base={
+            "id": checkpoint.base,
+            "revision": checkpoint.revision,
+            "licence": checkpoint.licence,
+            "sha256": dict(checkpoint.sha256),
+        },
+        adapter=adapter,
+        files={
+            path.name: {"bytes": path.stat().st_size, "sha256": artifact.sha256(path)}
+            for path in sorted(out.iterdir())
+            if path.name != artifact.MANIFEST
+        },
+        verification=verification,
+        tools={module.__name__: module.__version__ for module in (onnx, onnxruntime, safetensors, torch, transformers)},
+    )
+    (out / artifact.MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+    return manifest

@@ -1,0 +1,125 @@
+"""The artifact on disk: file names, manifest and integrity. The contract between `build`, which writes it, and the
+engine, which reads it.
+
+::
+
+    manifest.json          what this is, how it was made, and the size and sha256 of every other file
+    weights.safetensors    every tensor once
+    vision_<size>.onnx     pixels -> image features; reads its tensors out of weights.safetensors
+    encoder.onnx           image features + prompt -> the decoder's memory
+    decoder.onnx           one step
+    tokenizer.json
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import ArtifactError
+
+SCHEMA = 1
+MANIFEST, WEIGHTS, TOKENIZER = "manifest.json", "weights.safetensors", "tokenizer.json"
+ENCODER, DECODER = "encoder.onnx", "decoder.onnx"
+
+
+def vision_file(size: int) -> str:
+    """The name of the vision graph for images of `size` pixels a side."""
+    return f"vision_{size}.onnx"
+
+
+@dataclass(frozen=True)
+class Generation:
+    """How the checkpoint wants to be decoded; names as in transformers' generation config."""
+
+    decoder_start: int
+    bos: int
+    eos: int
+    pad: int
+    forced_bos: int | None
+    forced_eos: int | None
+    num_beams: int
+    no_repeat_ngram_size: int
+    early_stopping: bool
+    length_penalty: float
+    max_length: int  # tokens of an answer, the start token included: at most the decoder's positions
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """`manifest.json`."""
+
+    name: str
+    notice: str  # what a user must know before trusting an answer; "" if nothing
+    precision: str  # int8 or fp32
+    image_sizes: tuple[int, ...]  # pixels a side; the first is the default
+    vocabulary: int
+    decoder_layers: int
+    decoder_heads: int
+    head_width: int
+    generation: Generation
+    base: dict[str, Any]
+    adapter: dict[str, Any] | None
+    files: dict[str, dict[str, Any]]  # name -> {"bytes": size, "sha256": hex}
+    verification: dict[str, Any]
+    tools: dict[str, str]
+    schema: int = SCHEMA
+
+    def to_json(self) -> str:
+        """The file's text: sorted, so that the same artifact has the same bytes."""
+        return json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """Reads `manifest.json` and checks that every file it names is there, whole by its size.
+
+    Raises `ArtifactError` with a sentence that names the file.
+    """
+    path = directory / MANIFEST
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtifactError(
+            f"{directory} holds no artifact: {MANIFEST} is missing. Build one: make artifact."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path} cannot be read: {error}. Build the artifact again.") from error
+    schema = raw.get("schema") if isinstance(raw, dict) else None
+    if schema != SCHEMA:
+        raise ArtifactError(f"{path} is of schema {schema}, and this version reads {SCHEMA}. Build the artifact again.")
+    try:
+        manifest = Manifest(
+            **{
+                **raw,
+                "image_sizes": tuple(raw["image_sizes"]),
+                "generation": Generation(**raw["generation"]),
+            }
+        )
+    except (KeyError, TypeError) as error:
+        raise ArtifactError(f"{path} is not a manifest: {error}. Build the artifact again.") from error
+    for name, facts in manifest.files.items():
+        if Path(name).name != name:
+            raise ArtifactError(f"{path} names {name!r}, which is outside the artifact's folder.")
+        file = directory / name
+        if not file.is_file():
+            raise ArtifactError(f"{file} is missing. Build the artifact again.")
+        if file.stat().st_size != facts["bytes"]:
+            raise ArtifactError(
+                f"{file} has {file.stat().st_size:,} bytes instead of {facts['bytes']:,}: it is cut or damaged. "
+                "Build the artifact again."
+            )
+    return manifest
+
+
+def verify_hashes(directory: Path, manifest: Manifest) -> None:
+    """Reads every file and compares its sha256. Raises `ArtifactError` naming the first that differs."""
+    for name, facts in manifest.files.items():
+        if sha256(directory / name) != facts["sha256"]:
+            raise ArtifactError(f"{directory / name} is damaged: its sha256 differs. Build the artifact again.")
+
+
+def sha256(path: Path) -> str:
+    """The file's sha256, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,117 @@
+"""ONNX Runtime sessions over an artifact: arrays and token ids in, arrays out.
+
+Knows nothing about text, tasks or how the next token is chosen.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from . import artifact
+from .errors import ArtifactError
+
+MEGABYTES_A_CORE = 1769  # Lambda grants one vCPU for each 1,769 MB of memory
+
+
+def default_threads() -> int:
+    """Threads for the memory that Lambda grants; elsewhere the cores that this process may use."""
+    memory = os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
+    if memory:
+        return max(1, round(int(memory) / MEGABYTES_A_CORE))
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What the encoder tells the decoder: for each layer keys and values float32 [B, h, M, d / h], and which of the M
+    places are there, int32 [B, M]."""
+
+    keys: list[np.ndarray]
+    values: list[np.ndarray]
+    mask: np.ndarray
+
+    def rows(self, index: np.ndarray) -> "Memory":
+        """The rows at `index`, in that order, repeated as often as it says."""
+        return Memory([k[index] for k in self.keys], [v[index] for v in self.values], self.mask[index])
+
+
+@dataclass(frozen=True)
+class Cache:
+    """The decoder's own keys and values so far: for each layer float32 [B, h, P, d / h]."""
+
+    keys: list[np.ndarray]
+    values: list[np.ndarray]
+
+    def rows(self, index: np.ndarray) -> "Cache":
+        """The rows at `index`, in that order."""
+        return Cache([k[index] for k in self.keys], [v[index] for v in self.values])
+
+
+class Engine:
+    """The sessions of one artifact. Safe to call from one thread at a time."""
+
+    def __init__(self, directory: Path, manifest: artifact.Manifest, threads: int | None = None) -> None:
+        """Raises `ArtifactError` if ONNX Runtime cannot load a graph."""
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or default_threads()
+        options.log_severity_level = 3
+
+        def session(name: str) -> onnxruntime.InferenceSession:
+            path = directory / name
+            try:
+                return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            except Exception as error:  # the library's errors have no common base
+                raise ArtifactError(f"{path} cannot be loaded: {error}. Build the artifact again.") from error
+
+        self._vision = {size: session(artifact.vision_file(size)) for size in manifest.image_sizes}
+        self._encoder, self._decoder = session(artifact.ENCODER), session(artifact.DECODER)
+        self._layers = range(manifest.decoder_layers)
+        self._cache_shape = (manifest.decoder_heads, 0, manifest.head_width)
+
+    def see(self, pixels: np.ndarray) -> np.ndarray:
+        """float32 [1, 3, S, S], S one of the artifact's sizes -> image features float32 [1, T, d]."""
+        features: np.ndarray = self._vision[pixels.shape[-1]].run(["features"], {"pixels": pixels})[0]
+        return features
+
+    def encode(self, features: np.ndarray, prompts: list[list[int]]) -> Memory:
+        """Image features [1, T, d] and N prompts' ids -> memory of N rows, padded to the longest."""
+        names = [f"memory_{kind}_{i}" for i in self._layers for kind in ("key", "value")]
+        made = [
+            self._encoder.run(names, {"features": features, "prompt": np.array([prompt], np.int64)})
+            for prompt in prompts
+        ]
+        lengths = [row[0].shape[2] for row in made]
+        longest = max(lengths)
+        mask = (np.arange(longest) < np.array(lengths)[:, None]).astype(np.int32)
+
+        def stack(i: int) -> np.ndarray:
+            if len(made) == 1:
+                return np.asarray(made[0][i])
+            wide = [(0, 0), (0, 0), (0, 0), (0, 0)]
+            return np.concatenate(
+                [np.pad(row[i], [*wide[:2], (0, longest - row[i].shape[2]), wide[3]]) for row in made]
+            )
+
+        both = [stack(i) for i in range(len(names))]
+        return Memory(both[::2], both[1::2], mask)
+
+    def start(self, rows: int) -> Cache:
+        """An empty cache."""
+        shape = (rows, *self._cache_shape)
+        return Cache(
+            [np.zeros(shape, np.float32) for _ in self._layers], [np.zeros(shape, np.float32) for _ in self._layers]
+        )
+
+    def step(self, ids: np.ndarray, cache: Cache, memory: Memory) -> tuple[np.ndarray, Cache]:
+        """`ids` int64 [B, S], the tokens since the last step -> scores of the next token float32 [B, V], and the cache
+        with them in it."""
+        feeds = {"ids": ids, "memory_mask": memory.mask}
+        for i in self._layers:
+            feeds[f"past_key_{i}"], feeds[f"past_value_{i}"] = cache.keys[i], cache.values[i]
+            feeds[f"memory_key_{i}"], feeds[f"memory_value_{i}"] = memory.keys[i], memory.values[i]
+        names = [f"present_{kind}_{i}" for i in self._layers for kind in ("key", "value")]
+        scores, *present = self._decoder.run(["scores", *names], feeds)
+        return scores, Cache(present[::2], present[1::2])
