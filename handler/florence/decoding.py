@@ -1,0 +1,169 @@
+"""Greedy and beam search over the engine: which token comes next, and how sure the model was.
+
+Token for token what transformers' `generate` gives for the same scores (`GenerationMixin._sample` without sampling and
+`_beam_search`, with `NoRepeatNGramLogitsProcessor`, `ForcedBOSTokenLogitsProcessor` and
+`ForcedEOSTokenLogitsProcessor`). Knows no text and no tasks.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from .artifact import Generation
+from .engine import Cache, Memory
+
+_NEVER = np.float32(-1e9)  # transformers' mark for a beam that must not win
+
+
+class Stepper(Protocol):
+    """The part of the engine that decoding needs."""
+
+    def start(self, rows: int) -> Cache: ...
+
+    def step(self, ids: np.ndarray, cache: Cache, memory: Memory) -> tuple[np.ndarray, Cache]: ...
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One answer: its tokens after the start token, `<s>` and `</s>` included, and for each the probability that the
+    model gave it (1 for a forced token). `truncated`: the length limit ended it, not the model."""
+
+    ids: tuple[int, ...]
+    probabilities: tuple[float, ...]
+    truncated: bool
+
+
+def greedy(engine: Stepper, memory: Memory, limits: list[int], generation: Generation) -> list[Decoded]:
+    """The most probable token at each step, for all rows of `memory` side by side.
+
+    `limits` gives each row's longest answer in tokens, forced ones included. Rows leave as they end.
+    """
+    rows = [[generation.decoder_start] for _ in limits]
+    sure: list[list[float]] = [[] for _ in limits]
+    cut = [False] * len(limits)
+    active = list(range(len(limits)))
+    cache = engine.start(len(active))
+    fresh = np.full((len(active), 1), generation.decoder_start, np.int64)
+    if generation.forced_bos is not None and min(limits) > 1:  # two tokens are known: one step takes both
+        fresh = np.concatenate([fresh, np.full_like(fresh, generation.forced_bos)], axis=1)
+        for row, probabilities in zip(rows, sure, strict=True):
+            row.append(generation.forced_bos)
+            probabilities.append(1.0)
+    while active:
+        scores, cache = engine.step(fresh, cache, memory)
+        stay = []
+        for place, row in enumerate(active):
+            log_probabilities = _log_softmax(scores[place])
+            token, forced = _next(log_probabilities, rows[row], limits[row], generation)
+            rows[row].append(token)
+            sure[row].append(1.0 if forced else float(np.exp(log_probabilities[token])))
+            ended = token == generation.eos
+            if forced and ended:
+                cut[row] = int(log_probabilities.argmax()) != generation.eos
+            elif not ended and len(rows[row]) > limits[row]:
+                cut[row] = ended = True
+            if not ended:
+                stay.append(place)
+        if len(stay) < len(active):
+            index = np.array(stay, np.int64)
+            cache, memory = cache.rows(index), memory.rows(index)
+            active = [active[place] for place in stay]
+        fresh = np.array([[rows[row][-1]] for row in active], np.int64)
+    return [
+        Decoded(tuple(row[1:]), tuple(probabilities), truncated)
+        for row, probabilities, truncated in zip(rows, sure, cut, strict=True)
+    ]
+
+
+def beam(engine: Stepper, memory: Memory, limit: int, generation: Generation) -> Decoded:
+    """Beam search over one row of memory with the checkpoint's number of beams."""
+    beams, longest = generation.num_beams, limit + 1
+    memory = memory.rows(np.zeros(beams, np.int64))
+    running = [[generation.decoder_start]] * beams
+    sure: list[list[float]] = [[]] * beams
+    running_scores = np.full(beams, _NEVER, np.float32)
+    running_scores[0] = 0
+    done: list[tuple[np.float32, bool, list[int], list[float]]] = [(_NEVER, False, [], [])] * beams
+    cache = engine.start(beams)
+    improvable = True
+    while True:
+        length = len(running[0])
+        scores, cache = engine.step(np.array([[row[-1]] for row in running], np.int64), cache, memory)
+        plain = np.stack([_log_softmax(row) for row in scores])
+        allowed = np.stack([_process(p, row, limit, generation) for p, row in zip(plain, running, strict=True)])
+        total = (allowed + running_scores[:, None]).ravel()
+        best = _largest(total, 2 * beams)
+        candidates = []
+        for rank, flat in enumerate(best):
+            parent, token = divmod(int(flat), allowed.shape[1])
+            row = [*running[parent], token]
+            ended = token == generation.eos or len(row) >= longest
+            forced = _forced(running[parent], limit, generation) is not None
+            probability = 1.0 if forced else float(np.exp(plain[parent, token]))
+            candidates.append((total[flat], ended, row, [*sure[parent], probability], parent, rank < beams))
+        full = generation.early_stopping and all(one[1] for one in done)
+        for score, ended, row, probabilities, _, top in candidates:
+            if ended and top and improvable and not full:
+                penalised = np.float32(score / np.float32(length**generation.length_penalty))
+                done = [*done, (penalised, True, row, probabilities)]
+        done = sorted(done, key=lambda one: -one[0])[:beams]
+        order = sorted(range(len(candidates)), key=lambda i: (candidates[i][1], i))[:beams]
+        if all(one[1] for one in candidates):
+            break
+        keep = [candidates[i] for i in order]
+        running, sure = [one[2] for one in keep], [one[3] for one in keep]
+        running_scores = np.array([one[0] + (_NEVER if one[1] else 0) for one in keep], np.float32)
+        cache = cache.rows(np.array([one[4] for one in keep], np.int64))
+        worst = min(one[0] for one in done) if all(one[1] for one in done) else _NEVER
+        # transformers compares with the length that the next tokens will make
+        improvable = improvable and bool(running_scores[0] / np.float32(length**generation.length_penalty) > worst)
+        if not improvable or (generation.early_stopping and all(one[1] for one in done)):
+            break
+    _, _, row, probabilities = done[0]
+    truncated = len(row) >= longest and (row[-1] != generation.eos or generation.forced_eos is not None)
+    return Decoded(tuple(row[1:]), tuple(probabilities), truncated)
+
+
+def _next(log_probabilities: np.ndarray, row: list[int], limit: int, generation: Generation) -> tuple[int, bool]:
+    forced = _forced(row, limit, generation)
+    if forced is not None:
+        return forced, True
+    return int(_process(log_probabilities, row, limit, generation).argmax()), False
+
+
+def _forced(row: list[int], limit: int, generation: Generation) -> int | None:
+    """The token that must follow `row`, if any; `row` begins with the start token."""
+    if len(row) == 1 and generation.forced_bos is not None:
+        return generation.forced_bos
+    return generation.forced_eos if len(row) == limit else None
+
+
+def _process(log_probabilities: np.ndarray, row: list[int], limit: int, generation: Generation) -> np.ndarray:
+    """The log probabilities [V] with what must not follow `row` at minus infinity."""
+    forced = _forced(row, limit, generation)
+    if forced is not None:
+        alone = np.full_like(log_probabilities, -np.inf)
+        alone[forced] = 0
+        return alone
+    size = generation.no_repeat_ngram_size
+    if not size or len(row) < size:
+        return log_probabilities
+    tail = row[len(row) - size + 1 :]
+    banned = [row[i + size - 1] for i in range(len(row) - size + 1) if row[i : i + size - 1] == tail]
+    if banned:
+        log_probabilities = log_probabilities.copy()
+        log_probabilities[banned] = -np.inf
+    return log_probabilities
+
+
+def _log_softmax(scores: np.ndarray) -> np.ndarray:
+    shifted = scores - scores.max()
+    normalised: np.ndarray = shifted - np.log(np.exp(shifted).sum())
+    return normalised
+
+
+def _largest(values: np.ndarray, count: int) -> np.ndarray:
+    """The places of the `count` largest values, largest first; of equals the earlier first."""
+    rough = np.argpartition(-values, count)[:count]
+    return rough[np.lexsort((rough, -values[rough]))]

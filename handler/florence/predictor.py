@@ -1,0 +1,136 @@
+"""predict(image, asks) -> answers with scores: the one place where the parts of the core meet."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from . import answers, artifact, decoding
+from .engine import Engine
+from .image import open_image, to_pixels
+from .tasks import Answer, Task
+from .tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One question about an image: a task and its input (a phrase, or four location tokens), if it takes one."""
+
+    task: Task
+    input: str | None = None
+
+
+@dataclass(frozen=True)
+class Object:
+    """One thing found. Coordinates are pixels of the upright image; one of `box` (x1, y1, x2, y2), `quad` (four
+    corners) and `polygons` is there. `score` is explained in `_object_score`."""
+
+    label: str
+    score: float
+    box: tuple[float, float, float, float] | None
+    quad: tuple[float, ...] | None
+    polygons: tuple[tuple[float, ...], ...] | None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One answer. `text` is for tasks that answer in text, `objects` for those that answer in places; `score` is the
+    geometric mean of the probabilities of the answer's tokens; `raw` is what the model wrote."""
+
+    task: Task
+    text: str
+    score: float
+    objects: tuple[Object, ...]
+    raw: str
+    tokens: int
+    truncated: bool
+
+
+@dataclass(frozen=True)
+class Result:
+    """The answers about one image, in the order asked; `size` is width and height of the upright image."""
+
+    predictions: tuple[Prediction, ...]
+    size: tuple[int, int]
+    format: str
+    milliseconds: dict[str, float]  # image, vision, encoder, decoder
+
+
+class Predictor:
+    """A loaded artifact. Safe to call from one thread at a time."""
+
+    def __init__(self, directory: Path, threads: int | None = None) -> None:
+        """Raises `ArtifactError`."""
+        self.manifest = artifact.read_manifest(directory)
+        self._tokenizer = Tokenizer.load(directory / artifact.TOKENIZER)
+        self._engine = Engine(directory, self.manifest, threads)
+
+    def predict(self, image: bytes, asks: Sequence[Ask]) -> Result:
+        """Answers all questions; the vision pass runs once. Raises `ImageError` or `TaskError`."""
+        prompts = [self._tokenizer.encode(ask.task.ask(ask.input)) for ask in asks]
+        clock = [time.perf_counter()]
+        picture = open_image(image)
+        pixels = to_pixels(picture.image, self.manifest.image_sizes[0])
+        clock.append(time.perf_counter())
+        features = self._engine.see(pixels)
+        clock.append(time.perf_counter())
+        memory = self._engine.encode(features, prompts)
+        clock.append(time.perf_counter())
+        generation = self.manifest.generation
+        limits = [min(ask.task.max_new_tokens + 2, generation.max_length - 1) for ask in asks]
+        if generation.num_beams == 1:
+            decoded = decoding.greedy(self._engine, memory, limits, generation)
+        else:
+            decoded = [
+                decoding.beam(self._engine, memory.rows(np.array([row])), limit, generation)
+                for row, limit in enumerate(limits)
+            ]
+        clock.append(time.perf_counter())
+        stages = zip(("image", "vision", "encoder", "decoder"), clock, clock[1:], strict=False)
+        return Result(
+            predictions=tuple(self._read(ask, one, picture.size) for ask, one in zip(asks, decoded, strict=True)),
+            size=picture.size,
+            format=picture.format,
+            milliseconds={name: (after - before) * 1000 for name, before, after in stages},
+        )
+
+    def _read(self, ask: Ask, decoded: decoding.Decoded, size: tuple[int, int]) -> Prediction:
+        pieces = self._tokenizer.pieces(decoded.ids)
+        raw = "".join(pieces)
+        parsed = answers.parse(ask.task, raw, size)
+        ends = np.cumsum([len(piece) for piece in pieces])
+        logs = np.log(np.maximum(decoded.probabilities, 1e-12))
+        objects = tuple(
+            Object(
+                found.label,
+                _object_score(_within(logs, ends, found.label_span), _within(logs, ends, found.locations_span)),
+                found.box,
+                found.quad,
+                found.polygons,
+            )
+            for found in parsed.objects
+        )
+        return Prediction(
+            task=ask.task,
+            text=parsed.text if ask.task.answer is Answer.TEXT else "",
+            score=float(np.exp(logs.mean())) if len(logs) else 0.0,
+            objects=objects,
+            raw=raw,
+            tokens=len(decoded.ids),
+            truncated=decoded.truncated,
+        )
+
+
+def _within(logs: np.ndarray, ends: np.ndarray, span: tuple[int, int]) -> np.ndarray:
+    """The log probabilities of the tokens whose text ends within `span` of the answer."""
+    return logs[(ends > span[0]) & (ends <= span[1])]
+
+
+def _object_score(label: np.ndarray, places: np.ndarray) -> float:
+    """The geometric mean of the label's token probabilities times the square root of that of its location tokens."""
+    total = label.mean() if len(label) else 0.0
+    if len(places):
+        total += places.mean() / 2
+    return float(np.exp(total))
