@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from handler.florence.image import open_image
-from handler.florence.predictor import Ask, Object, Prediction, Result
+from handler.florence.predictor import Ask, Object, Prediction, Predictor, Result
 from handler.florence.tasks import Answer
 
 # Runs the command line with the stand-in: python -c COMMAND_LINE serve, in the project's folder.
@@ -26,7 +26,7 @@ class FakeManifest:
     image_sizes = (96,)
 
 
-class FakePredictor:
+class FakePredictor(Predictor):
     """Answers every task with what its kind of answer holds, at places that depend on the image's size alone."""
 
     def __init__(self) -> None:
@@ -37,13 +37,13 @@ class FakePredictor:
         self.before: Callable[[], object] = lambda: None  # what happens during an inference: wait, raise
         self._lock = threading.Lock()
 
-    def predict(self, data: bytes, asks: Sequence[Ask]) -> Result:
+    def predict(self, image: bytes, asks: Sequence[Ask]) -> Result:
         with self._lock:
             self.running += 1
             self.most_running = max(self.most_running, self.running)
         try:
             self.before()
-            picture = open_image(data)
+            picture = open_image(image)
             self.asked += asks
             return Result(
                 predictions=tuple(_prediction(ask, picture.size) for ask in asks),

@@ -106,9 +106,9 @@ def test_a_file_over_the_limit_is_not_read_whole(fake: FakePredictor, photos: Pa
     sizes: list[int] = []
     predict = fake.predict
 
-    def measure(data: bytes, asks: Sequence[Ask]) -> Result:
-        sizes.append(len(data))
-        return predict(data, asks)
+    def measure(image: bytes, asks: Sequence[Ask]) -> Result:
+        sizes.append(len(image))
+        return predict(image, asks)
 
     fake.predict = measure  # type: ignore[method-assign]
     with (photos / "huge.png").open("wb") as file:

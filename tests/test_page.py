@@ -9,6 +9,7 @@ import io
 import os
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from handler import pages
 from handler.api import create_app
 from handler.drawing import COLOURS
+from handler.florence.predictor import Predictor
 
 OUTPUT = Path(__file__).parent / "output"
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
@@ -62,26 +64,32 @@ def picture(width: int = 320, height: int = 240) -> bytes:
     return buffer.getvalue()
 
 
+@contextmanager
+def serving(predictor: Predictor) -> Iterator[str]:
+    """The app under uvicorn in a thread; its address."""
+    server = uvicorn.Server(uvicorn.Config(create_app(predictor), port=0, log_level="error", lifespan="off"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            thread.join(0.01)
+            assert thread.is_alive()
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(20)
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """The app under uvicorn, with one sample, `red-circle.png`."""
+    """The app with the stand-in, and one sample, `red-circle.png`."""
     samples = tmp_path_factory.mktemp("samples")
     (samples / "red-circle.png").write_bytes(picture())
     predictor = FakePredictor()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pages, "SAMPLES", samples)
-        server = uvicorn.Server(uvicorn.Config(create_app(predictor), port=0, log_level="error", lifespan="off"))
-        thread = threading.Thread(target=server.run)
-        thread.start()
-        try:
-            while not server.started:
-                thread.join(0.01)
-                assert thread.is_alive()
-            port = server.servers[0].sockets[0].getsockname()[1]
-            yield Site(f"http://127.0.0.1:{port}", predictor, picture())
-        finally:
-            server.should_exit = True
-            thread.join(20)
+        with serving(predictor) as address:
+            yield Site(address, predictor, picture())
 
 
 @pytest.fixture(scope="module")
