@@ -59,7 +59,7 @@ def write_tokenizer(checkpoint: Checkpoint, out: Path) -> None:
     """Writes the complete tokenizer."""
     loaded = tokenizers.Tokenizer.from_file(str(checkpoint.tokenizer))
     tokenizer.complete(loaded)
-    loaded.save(str(out / artifact.TOKENIZER))
+    loaded.save(str(out / artifact.TOKENIZER), pretty=False)
 
 
 def write_manifest(

@@ -71,4 +71,4 @@ def _prediction(ask: Ask, size: tuple[int, int]) -> Prediction:
         case _:
             other = (width * 0.6, height * 0.2, width * 0.9, height * 0.95)
             objects = (Object("red circle", 0.98765432, box, None, None), Object("blue square", 0.4, other, None, None))
-    return Prediction(ask.task, text, 0.87654321, objects, raw="", tokens=9, truncated=ask.task.name == "read")
+    return Prediction(ask.task, text, 0.87654321, objects, raw="", ids=(0,) * 9, truncated=ask.task.name == "read")

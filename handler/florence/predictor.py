@@ -37,15 +37,21 @@ class Object:
 @dataclass(frozen=True)
 class Prediction:
     """One answer. `text` is for tasks that answer in text, `objects` for those that answer in places; `score` is the
-    geometric mean of the probabilities of the answer's tokens; `raw` is what the model wrote."""
+    geometric mean of the probabilities of the answer's tokens; `raw` is what the model wrote, and
+    `ids` its tokens."""
 
     task: Task
     text: str
     score: float
     objects: tuple[Object, ...]
     raw: str
-    tokens: int
+    ids: tuple[int, ...]
     truncated: bool
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens the model wrote."""
+        return len(self.ids)
 
 
 @dataclass(frozen=True)
@@ -118,7 +124,7 @@ class Predictor:
             score=float(np.exp(logs.mean())) if len(logs) else 0.0,
             objects=objects,
             raw=raw,
-            tokens=len(decoded.ids),
+            ids=decoded.ids,
             truncated=decoded.truncated,
         )
 

@@ -1,0 +1,109 @@
+"""The command line: checkpoint + adapter -> artifact.
+
+python -m build --base DIR_OR_HUB_ID [--revision COMMIT] [--adapter DIR] --out DIR
+"""
+
+import argparse
+import sys
+import tempfile
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from handler.florence.errors import FlorenceError
+from handler.florence.predictor import Predictor
+
+from . import adapter as adapters
+from . import checkpoint, package, verify
+from .errors import BuildError
+
+GOLDEN = Path(__file__).parents[1] / "handler" / "page" / "samples"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Builds; returns the exit code. Errors are one line on stderr."""
+    options = _parse(argv)
+    try:
+        build(options)
+    except (BuildError, FlorenceError) as error:
+        print(f"build: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def build(options: argparse.Namespace) -> None:
+    """Builds beside the goal and puts it in its place once it is whole: a failed build leaves nothing behind."""
+    out: Path = options.out
+    if out.exists() and not (out / "manifest.json").exists() and any(out.iterdir()):
+        raise BuildError(f"{out} is not empty and holds no artifact: name another folder with --out.")
+    images = sorted(path for path in options.golden.iterdir() if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
+    if not images:
+        raise BuildError(f"{options.golden} holds no images to verify with: name a folder with --golden.")
+    loaded = checkpoint.load(options.base, options.revision)
+    adapter: dict[str, Any] | None = None
+    if options.adapter:
+        lora = adapters.load(options.adapter, options.alpha)
+        loaded, landings = adapters.fuse(loaded, lora)
+        adapter = {
+            "id": lora.name,
+            "sha256": lora.sha256,
+            "landed": {one.module: {"rank": one.rank, "largest_change": one.largest} for one in landings},
+        }
+        print(f"fused {len(landings)} pairs of {lora.name}; largest change {max(one.largest for one in landings):.4g}")
+    tensors = {name: tensor.numpy() for name, tensor in loaded.tensors.items()}
+    facts = {"name": options.name or out.name, "notice": options.notice, "sizes": tuple(options.sizes)}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
+        packed, reference = Path(scratch, "packed"), Path(scratch, "reference")
+        for folder, precision in ((packed, options.precision), (reference, "fp32")):
+            folder.mkdir()
+            package.write_graphs(loaded.architecture, tensors, tuple(options.sizes), precision, folder)
+            package.write_tokenizer(loaded, folder)
+            package.write_manifest(loaded, **facts, precision=precision, adapter=adapter, verification={}, out=folder)
+        figures = verify.compare(Predictor(reference), Predictor(packed), images)
+        if options.gate == "fail":
+            verify.check(figures)
+        verification = {**figures, "gate": options.gate, "thresholds": verify.THRESHOLDS}
+        manifest = package.write_manifest(
+            loaded, **facts, precision=options.precision, adapter=adapter, verification=verification, out=packed
+        )
+        if out.exists():
+            out.rename(Path(scratch, "previous"))
+        packed.rename(out)
+    size = sum(int(file["bytes"]) for file in manifest.files.values())
+    print(f"{out}: {manifest.name}, {manifest.precision}, {size / 1e6:.1f} MB")
+    for name, value in figures.items():
+        bar = f"  (at least {verify.THRESHOLDS[name]})" if name in verify.THRESHOLDS else ""
+        print(f"  {name:<17} {value:g}{bar}")
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m build",
+        description="Fuse an adapter into a Florence-2 checkpoint and pack both as an int8 artifact.",
+    )
+    parser.add_argument("--base", required=True, help="folder of a checkpoint, or a hub id")
+    parser.add_argument("--revision", help="the hub's commit, 40 hex digits; needed with a hub id")
+    parser.add_argument("--adapter", type=Path, help="folder of a LoRA adapter, or its adapter_model.safetensors")
+    parser.add_argument("--alpha", type=float, help="LoRA's alpha, where no adapter_config.json says it")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the artifact")
+    parser.add_argument("--precision", choices=("int8", "fp32"), default="int8", help="(default: %(default)s)")
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", default=[384], metavar="PIXELS", help="image sizes (default: 384)"
+    )
+    parser.add_argument("--name", help="what answers call the model (default: the folder's name)")
+    parser.add_argument("--notice", default="", help="what users must know before they trust an answer")
+    parser.add_argument("--golden", type=Path, default=GOLDEN, help="folder of images to verify with")
+    parser.add_argument(
+        "--gate",
+        choices=("fail", "report"),
+        default="fail",
+        help="what to do if int8 answers differently from fp32 (default: %(default)s)",
+    )
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore", module="transformers")
+    sys.exit(main())

@@ -1,0 +1,89 @@
+"""The fused fp32 graphs against the packed artifact, on golden images: what quantisation changed.
+
+Both run through the served code. The fp32 graphs themselves are held to transformers' model by the tests.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from handler.florence import locations, tasks
+from handler.florence.predictor import Ask, Object, Prediction, Predictor
+
+from .errors import BuildError
+
+# A build below one of these fails.
+THRESHOLDS = {
+    "tokens_equal": 0.90,  # share of the reference's words and locations
+    "captions_equal": 0.85,  # share of images
+    "boxes_equal": 0.90,  # share of the reference's boxes that have one of the same label at an IoU of at least 0.9
+}
+_SAME_BOX = 0.9
+_SAME_PLACE = 5  # bins, half a hundredth of the image: boxes are held to their overlap, not to the last bin
+_WORD = re.compile(r"<loc_\d+>|[^\s<]+|<")
+
+
+class GateError(BuildError):
+    """The packed artifact does not answer as the fp32 one does."""
+
+
+def compare(reference: Predictor, packed: Predictor, images: Sequence[Path]) -> dict[str, float]:
+    """The figures named in `THRESHOLDS`, and the mean absolute difference of the captions' scores."""
+    asks = [Ask(tasks.find("<CAPTION>")), Ask(tasks.find("<OD>"))]
+    tokens, captions, boxes, scores = [], [], [], []
+    for image in tqdm(images, desc="verifying", unit="image", disable=None):
+        data = image.read_bytes()
+        expected, found = reference.predict(data, asks).predictions, packed.predict(data, asks).predictions
+        tokens += [_agreement(*pair) for pair in zip(expected, found, strict=True)]
+        captions.append(expected[0].text == found[0].text)
+        scores.append(abs(expected[0].score - found[0].score))
+        boxes += list(_matches(expected[1].objects, found[1].objects))
+    return {
+        "images": len(images),
+        "tokens_equal": _mean(tokens),
+        "captions_equal": _mean(captions),
+        "boxes_equal": _mean(boxes),
+        "score_difference": _mean(scores),
+    }
+
+
+def check(figures: dict[str, float]) -> None:
+    """Raises `GateError`, naming every figure below its threshold."""
+    low = [f"{name} {figures[name]:.3f} < {bar}" for name, bar in THRESHOLDS.items() if figures[name] < bar]
+    if low:
+        raise GateError(
+            f"The packed artifact does not answer as the fp32 model does: {', '.join(low)}. Nothing was written. "
+            "`--precision fp32` builds without quantisation; `--gate report` measures and lets it pass."
+        )
+
+
+def _agreement(expected: Prediction, found: Prediction) -> float:
+    """The share of the reference's words and locations that the other answer has at the same place."""
+    pairs = zip(_WORD.findall(expected.raw), _WORD.findall(found.raw), strict=False)
+    return sum(_same(*pair) for pair in pairs) / max(1, len(_WORD.findall(expected.raw)))
+
+
+def _same(one: str, other: str) -> bool:
+    bins = [locations.from_text(word) for word in (one, other)]
+    return abs(bins[0][0] - bins[1][0]) <= _SAME_PLACE if all(bins) else one == other
+
+
+def _matches(expected: Sequence[Object], found: Sequence[Object]) -> Iterator[bool]:
+    for one in expected:
+        yield any(one.label == other.label and _iou(one, other) >= _SAME_BOX for other in found)
+
+
+def _iou(one: Object, other: Object) -> float:
+    if one.box is None or other.box is None:
+        return 0.0
+    left, top = max(one.box[0], other.box[0]), max(one.box[1], other.box[1])
+    right, bottom = min(one.box[2], other.box[2]), min(one.box[3], other.box[3])
+    shared = max(0.0, right - left) * max(0.0, bottom - top)
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one.box, other.box)]
+    return shared / (sum(areas) - shared) if shared else 0.0
+
+
+def _mean(values: Sequence[float]) -> float:
+    return round(sum(values) / len(values), 6) if values else 1.0
