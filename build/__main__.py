@@ -17,6 +17,7 @@ from handler.florence.predictor import Predictor
 from . import adapter as adapters
 from . import checkpoint, package, verify
 from .errors import BuildError
+from .graphs.writer import Precision
 
 GOLDEN = Path(__file__).parents[1] / "handler" / "page" / "samples"
 
@@ -56,7 +57,8 @@ def build(options: argparse.Namespace) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
         packed, reference = Path(scratch, "packed"), Path(scratch, "reference")
-        for folder, precision in ((packed, options.precision), (reference, "fp32")):
+        precisions: tuple[tuple[Path, Precision], ...] = ((packed, options.precision), (reference, "fp32"))
+        for folder, precision in precisions:
             folder.mkdir()
             package.write_graphs(loaded.architecture, tensors, tuple(options.sizes), precision, folder)
             package.write_tokenizer(loaded, folder)

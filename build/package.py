@@ -38,6 +38,7 @@ def write_graphs(
     writers[artifact.DECODER] = text.write_decoder(architecture.text, tensors, weights, precision)
     # No metadata: the library writes it in a random order.
     safetensors.numpy.save_file(weights.tensors, out / artifact.WEIGHTS)
+    (out / artifact.WEIGHTS).chmod(0o644)  # the library makes it private; Lambda runs as another user
     places = _places(out / artifact.WEIGHTS)
     for name, writer in writers.items():
         model = writer.model(places)

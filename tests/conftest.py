@@ -16,11 +16,11 @@ ROOT = Path(__file__).resolve().parents[1]
 def refdata() -> Path:
     """Public reference data beside the checkout (vectors, photographs, hostile files); not part of the project.
 
-    Set FLORENCE_REFDATA to a copy elsewhere.
+    Set REFDATA_DIR to a copy elsewhere.
     """
-    path = Path(os.environ.get("FLORENCE_REFDATA", ROOT.parent / "shared" / "refdata"))
+    path = Path(os.environ.get("REFDATA_DIR", ROOT.parent / "shared" / "refdata"))
     if not path.is_dir():
-        message = f"the reference data is not at {path} (set FLORENCE_REFDATA)"
+        message = f"the reference data is not at {path} (set REFDATA_DIR)"
         if os.environ.get("CI") == "true":
             pytest.fail(message)
         pytest.skip(message)

@@ -177,8 +177,8 @@ def train(out: Path, steps: int, seed: int) -> None:
     out.mkdir(parents=True, exist_ok=True)
     tokenizer = miniature.train_tokenizer()
     model = miniature.create(tokenizer.get_vocab_size(), seed)
-    head = DenseHead(model.config.vision_config.embed_dim[-1])
-    criterion = AnswerLoss(tokenizer.token_to_id("<loc_0>"))
+    head = DenseHead(miniature.EMBED[-1])
+    criterion = AnswerLoss(tokenizer.token_to_id("<loc_0>") or 0)
     weights = [*model.parameters(), *head.parameters()]
     optimiser = torch.optim.AdamW(
         [

@@ -227,7 +227,9 @@ def _sentence(text: str) -> str:
 def write_coco(directory: Path, count: int, seed: int, shapes: Sequence[str] = SHAPES) -> None:
     """Write pictures 0..count-1 as a COCO dataset: `images/*.png`, `captions.json` and `instances.json`."""
     (directory / "images").mkdir(parents=True, exist_ok=True)
-    images, captions, instances = [], [], []
+    images: list[dict[str, object]] = []
+    captions: list[dict[str, object]] = []
+    instances: list[dict[str, object]] = []
     for index in tqdm(range(count), desc="drawing", unit="picture", disable=None):
         scene = draw(seed, index, shapes)
         name = f"{index:06}.png"

@@ -47,8 +47,8 @@ def greedy(engine: Stepper, memory: Memory, limits: list[int], generation: Gener
     fresh = np.full((len(active), 1), generation.decoder_start, np.int64)
     if generation.forced_bos is not None and min(limits) > 1:  # two tokens are known: one step takes both
         fresh = np.concatenate([fresh, np.full_like(fresh, generation.forced_bos)], axis=1)
-        for row, probabilities in zip(rows, sure, strict=True):
-            row.append(generation.forced_bos)
+        for written, probabilities in zip(rows, sure, strict=True):
+            written.append(generation.forced_bos)
             probabilities.append(1.0)
     while active:
         scores, cache = engine.step(fresh, cache, memory)

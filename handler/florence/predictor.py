@@ -29,7 +29,7 @@ class Object:
 
     label: str
     score: float
-    box: tuple[float, float, float, float] | None
+    box: tuple[float, ...] | None
     quad: tuple[float, ...] | None
     polygons: tuple[tuple[float, ...], ...] | None
 

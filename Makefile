@@ -1,0 +1,53 @@
+# Every target sets up what it needs. PYTHON names another interpreter (3.11 or later; the tests need 3.11).
+PYTHON ?= python3
+PORT ?= 8080
+MODEL ?=
+PIP_INSTALL = .venv/bin/python -m pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check artifact mini pretrain figures lock
+
+help: ## what there is
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
+
+run: .venv/run.stamp ## serve the page and the API on http://127.0.0.1:$(PORT); MODEL=DIR names another artifact
+	.venv/bin/python -m handler serve --port $(PORT) $(if $(MODEL),--artifact $(MODEL))
+
+test: .venv/dev.stamp ## all tests (Debian's chromium and chromium-driver are needed for the page's)
+	.venv/bin/python -m pytest
+
+check: .venv/dev.stamp ## lint, types and the arrows between the packages
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+artifact: .venv/dev.stamp ## BASE=DIR_OR_HUB_ID [REVISION=COMMIT] [ADAPTER=DIR]: build artifacts/current
+	.venv/bin/python -m build --base $(BASE) $(if $(REVISION),--revision $(REVISION)) \
+	  $(if $(ADAPTER),--adapter $(ADAPTER)) --out artifacts/current
+
+pretrain: .venv/dev.stamp ## train the miniature again, from nothing (65 minutes on two cores; goes on where it stopped)
+	.venv/bin/python -m training.pretrain --out runs/mini
+
+mini: .venv/dev.stamp ## build models/mini from models/mini-checkpoint
+	.venv/bin/python -m build --base models/mini-checkpoint --out models/mini --sizes 128 --name florence-2-mini \
+	  --notice "$$(cat models/notice.txt)"
+
+figures: .venv/dev.stamp ## the miniature's figures on 500 held-out pictures
+	.venv/bin/python -m training.evaluate --artifact models/mini --count 500 --seed 7
+
+lock: .venv/dev.stamp ## pin the runtime's newest versions, with hashes
+	.venv/bin/python -m pip install --quiet uv
+	.venv/bin/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --upgrade --quiet \
+	  --no-emit-index-url --no-header --output-file requirements/run.txt
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/run.stamp: requirements/run.txt | .venv/bin/python
+	$(PIP_INSTALL) --requirement requirements/run.txt
+	@touch $@
+
+.venv/dev.stamp: requirements/dev.txt | .venv/bin/python
+	$(PIP_INSTALL) --no-deps --requirement requirements/dev.txt
+	@touch $@ .venv/run.stamp
