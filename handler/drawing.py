@@ -39,8 +39,10 @@ def draw(image: bytes, objects: Sequence[Object]) -> Image.Image:
 def _outline(pen: ImageDraw.ImageDraw, found: Object, colour: str, width: int) -> tuple[float, ...]:
     """Draws the outline of an object; returns its points, x and y alternating, none if it has no place."""
     if found.box:
-        pen.rectangle(found.box, outline=colour, width=width)
-        return found.box
+        x1, y1, x2, y2 = found.box
+        box = (min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2))  # the model may write the corners in any order
+        pen.rectangle(box, outline=colour, width=width)
+        return box
     shapes = found.polygons or ((found.quad,) if found.quad else ())
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     for shape in shapes:

@@ -22,9 +22,7 @@ class Model(_Schema):
 
     name: str = Field(description="The artifact's name.")
     precision: str = Field(description="How its weights are stored: int8 or fp32.")
-    notice: str | None = Field(
-        default=None, description="What to know before trusting it, if anything."
-    )
+    notice: str | None = Field(default=None, description="What to know before trusting it, if anything.")
 
 
 class Image(_Schema):
@@ -192,7 +190,7 @@ def _objects(prediction: "predictor.Prediction", min_score: float) -> list[Objec
             score=round(found.score, 4),
             box=_rounded(found.box),
             quad=_rounded(found.quad),
-            polygons=None if found.polygons is None else tuple(_rounded(polygon) for polygon in found.polygons),
+            polygons=tuple(_rounded(polygon) for polygon in found.polygons or ()) or None,
         )
         for found in prediction.objects
         if found.score >= min_score
@@ -201,4 +199,4 @@ def _objects(prediction: "predictor.Prediction", min_score: float) -> list[Objec
 
 def _rounded(coordinates: tuple[float, ...] | None) -> Any:
     """To a thousandth of a pixel: far below a location bin's width, and free of 0.30000000000000004."""
-    return None if coordinates is None else tuple(round(value, 3) for value in coordinates)
+    return tuple(round(value, 3) for value in coordinates) if coordinates else None

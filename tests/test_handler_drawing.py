@@ -33,6 +33,12 @@ def test_a_box_is_drawn_on_its_edge_and_not_within() -> None:
     assert picture.getpixel((50, 50)) == (255, 255, 255)
 
 
+def test_corners_may_come_in_any_order() -> None:
+    upright = draw(jpeg(400, 300), [Object(label="a", score=1, box=(100, 100, 300, 200))])
+    for box in [(300, 200, 100, 100), (300, 100, 100, 200), (100, 200, 300, 100)]:
+        assert draw(jpeg(400, 300), [Object(label="a", score=1, box=box)]) == upright
+
+
 def test_labels_have_a_colour_each() -> None:
     objects = [
         Object(label=label, score=0.5, box=(x, 50, x + 40, 90)) for label, x in [("a", 10), ("b", 110), ("a", 210)]

@@ -1,11 +1,13 @@
 """The real server in a process of its own, over a real socket."""
 
+import json
+import os
 import re
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,13 +18,17 @@ from fakes import COMMAND_LINE, NOTICE
 from handler.florence.image import MAX_BYTES
 
 ROOT = Path(__file__).parents[1]
+STAND_IN = (sys.executable, "-W", "error", "-c", COMMAND_LINE)
 
 
 @contextmanager
-def serving(*options: str) -> Iterator[tuple[subprocess.Popen[str], list[str], str]]:
+def serving(
+    *options: str, program: Sequence[str] = STAND_IN, environment: dict[str, str] | None = None
+) -> Iterator[tuple[subprocess.Popen[str], list[str], str]]:
     """A server, the lines it printed before it was ready, and its address."""
-    command = [sys.executable, "-W", "error", "-c", COMMAND_LINE, "serve", "--port", "0", *options]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    pipe = subprocess.PIPE
+    command = [*program, "serve", "--port", "0", *options]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True) as process:
         try:
             assert process.stdout is not None
             lines = []
@@ -97,3 +103,30 @@ def test_an_address_that_cannot_be_is_a_sentence() -> None:
     assert run.returncode == 1
     assert run.stderr.startswith("error: Cannot listen on port 8080 of no.such.host.invalid: ")
     assert run.stderr.count("\n") == 1
+
+
+def test_the_miniature_answers_over_http_as_on_the_command_line() -> None:
+    sample = ROOT / "handler" / "page" / "samples" / "shapes-1.png"
+    command = [sys.executable, "-W", "error", "-m", "handler"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("FLORENCE_")}
+    environment["FLORENCE_ARTIFACT"] = "models/mini"
+    run = subprocess.run(
+        [*command, "analyze", str(sample), "--json"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    printed = json.loads(run.stdout)
+    assert "drawn shapes" in run.stderr
+    with serving(program=command, environment=environment) as (_, lines, address):
+        assert lines[0] == "florence-2-mini (int8) from models/mini"
+        served = httpx2.post(f"{address}/analyze", content=sample.read_bytes()).json()
+        ready = httpx2.get(f"{address}/ready").json()
+    assert ready["model"] == served["model"] == printed["model"]
+    for answer in (served, printed):
+        assert min(answer.pop("milliseconds").values()) > 0
+    assert printed == {"file": str(sample)} | served
+    assert served["caption"]
+    assert served["objects"]

@@ -30,7 +30,9 @@ from handler.api import create_app
 from handler.drawing import COLOURS
 from handler.florence.predictor import Predictor
 
-OUTPUT = Path(__file__).parent / "output"
+ROOT = Path(__file__).parents[1]
+SAMPLES = pages.SAMPLES  # the real ones, which the fixture `site` replaces
+OUTPUT = ROOT / "tests" / "output"
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
 CHROMEDRIVER = Path(os.environ.get("CHROMEDRIVER", "/usr/bin/chromedriver"))
 FLAGS = (
@@ -399,3 +401,29 @@ def test_the_documentation_shows_every_route_and_problem(page: Driver, site: Sit
         "return document.getElementById('damaged-image').getBoundingClientRect().top < innerHeight"
     )
     shoot(page, "docs.png")
+
+
+def test_the_miniature_answers_every_sample(browser: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "SAMPLES", SAMPLES)
+    resize(browser, 1280, 900)
+    theme(browser, "light")
+    predictor = Predictor(ROOT / "models" / "mini")
+    with serving(predictor) as address:
+        browser.get(address)
+        wait(browser, lambda: shown(browser, "samples"))
+        names = httpx2.get(f"{address}/samples").json()
+        buttons = browser.find_elements(By.CSS_SELECTOR, "#samples button")
+        assert len(names) == len(buttons) > 3
+        for name, button in reversed(list(zip(names, buttons, strict=True))):  # the first is shot
+            answer = httpx2.post(f"{address}/analyze", content=(SAMPLES / name).read_bytes()).json()
+            button.click()
+            wait(browser, lambda: text(browser, "filename").startswith(name) and shown(browser, "result"))  # noqa: B023
+            assert text(browser, "caption") == answer["caption"]
+            labels = [each.text for each in browser.find_elements(By.CSS_SELECTOR, "#objects .label")]
+            assert sorted(labels) == sorted(found["label"] for found in answer["objects"])
+            assert labels
+        assert "drawn shapes" in text(browser, "notice")
+        assert console(browser) == []
+        shoot(browser, "page-miniature.png")
+        theme(browser, "dark")
+        shoot(browser, "page-miniature-dark.png")

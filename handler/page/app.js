@@ -37,6 +37,8 @@ async function analyze(blob, name) {
     const body = await response.json();
     if (!response.ok) throw body;
     answer = body;
+    // The model may write a box's corners in any order.
+    for (const { box } of answer.objects) box.splice(0, 4, ...corners(box));
     show({});
   } catch (error) {
     if (mine.signal.aborted) return;
@@ -205,6 +207,8 @@ function visible() {
   const minimum = Number($("minimum").value);
   return answer.objects.filter(({ score }) => score >= minimum).sort((a, b) => b.score - a.score);
 }
+
+const corners = ([x1, y1, x2, y2]) => [Math.min(x1, x2), Math.min(y1, y2), Math.max(x1, x2), Math.max(y1, y2)];
 
 function colour({ label }) {
   const labels = [...new Set(answer.objects.map((object) => object.label))];
