@@ -1,0 +1,74 @@
+"""The build's command line, from the miniature's checkpoint to an artifact that is served."""
+
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from build import verify
+from build.__main__ import main
+from handler.florence import artifact, tasks
+from handler.florence.predictor import Ask, Predictor
+
+CHECKPOINT = ROOT / "models" / "mini-checkpoint"
+SAMPLE = ROOT / "handler" / "page" / "samples" / "shapes-1.png"
+
+
+def _build(out: Path, *more: str) -> int:
+    return main(["--base", str(CHECKPOINT), "--out", str(out), "--sizes", "128", *more])
+
+
+def _bytes(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_the_same_checkpoint_gives_the_same_bytes_and_a_served_caption(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _build(tmp_path / "one", "--name", "mini") == 0
+    printed = capsys.readouterr().out
+    assert _build(tmp_path / "two", "--name", "mini") == 0
+    assert _bytes(tmp_path / "one") == _bytes(tmp_path / "two")
+    manifest = artifact.read_manifest(tmp_path / "one")
+    artifact.verify_hashes(tmp_path / "one", manifest)
+    assert manifest.precision == "int8"
+    for name, bar in verify.THRESHOLDS.items():
+        assert manifest.verification[name] >= bar
+        assert name in printed
+    result = Predictor(tmp_path / "one").predict(SAMPLE.read_bytes(), [Ask(tasks.find("caption"))])
+    assert result.predictions[0].text == "A purple cross, a blue circle, a yellow star and a red circle."
+
+
+def test_the_committed_miniature_is_what_the_command_builds(tmp_path: Path) -> None:
+    notice = (ROOT / "models" / "notice.txt").read_text().strip()
+    assert _build(tmp_path / "mini", "--name", "florence-2-mini", "--notice", notice) == 0
+    committed = ROOT / "models" / "mini"
+    for path in (tmp_path / "mini").iterdir():
+        if path.name != artifact.MANIFEST:
+            assert path.read_bytes() == (committed / path.name).read_bytes(), path.name
+    assert sum(path.stat().st_size for path in committed.iterdir()) <= 8_000_000
+
+
+def test_a_failed_gate_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(verify.THRESHOLDS, "captions_equal", 1.01)
+    assert _build(tmp_path / "out") == 1
+    assert "captions_equal 1.000 < 1.01" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    assert _build(tmp_path / "out", "--gate", "report") == 0
+    assert artifact.read_manifest(tmp_path / "out").verification["gate"] == "report"
+
+
+def test_a_folder_with_other_files_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    assert _build(tmp_path) == 1
+    assert "holds no artifact" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_base_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--base", str(tmp_path / "nowhere"), "--out", str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("build: ")
+    assert error.count("\n") == 1
