@@ -64,4 +64,5 @@ def test_the_miniature_keeps_its_promise(tmp_path: Path, capsys: pytest.CaptureF
     assert figures["captions_exact"] >= 0.85
     assert figures["map"] >= 0.6
     assert 0 < figures["map_constant_scores"] <= figures["ap50_constant_scores"] <= 1
-    assert "40 pictures of seed 9, mini" in capsys.readouterr().out
+    assert figures["precision"] == "int8"
+    assert "40 pictures of seed 9" in capsys.readouterr().out

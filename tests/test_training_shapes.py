@@ -38,7 +38,7 @@ def test_things_stand_in_order_inside_the_picture_and_no_two_are_alike() -> None
 def test_boxes_hold_all_of_the_colour_and_are_tight() -> None:
     """Greys have no saturation, things have: what is vivid in a picture of one thing is the thing."""
     checked = 0
-    for scene in (shapes.draw(7, index, most=1) for index in range(30)):
+    for scene in (shapes.draw(7, index, most=1) for index in range(80)):
         if scene.things[0].texture != "plain":
             continue
         hsv = np.asarray(scene.image.convert("HSV"))

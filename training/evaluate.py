@@ -33,6 +33,7 @@ class Figures:
     """What was measured. Shares and precisions are in 0..1."""
 
     model: str
+    precision: str  # int8 or fp32
     seed: int
     pictures: int
     captions_exact: float
@@ -60,7 +61,8 @@ def evaluate(directory: Path, count: int, seed: int) -> Figures:
                 found.append(_detection(index, thing.label, thing.box, thing.score))
     with_scores = average_precision(scenes, found)
     constant = average_precision(scenes, [one | {"score": 1.0} for one in found])
-    return Figures(directory.name, seed, count, exact / count, *with_scores, *constant)
+    manifest = predictor.manifest
+    return Figures(manifest.name, manifest.precision, seed, count, exact / count, *with_scores, *constant)
 
 
 def average_precision(scenes: Sequence[shapes.Scene], found: list[dict[str, Any]]) -> tuple[float, float]:
@@ -106,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     options = parser.parse_args(argv)
     figures = evaluate(options.artifact, options.count, options.seed)
-    print(f"{figures.pictures} pictures of seed {figures.seed}, {figures.model}")
+    print(f"{figures.pictures} pictures of seed {figures.seed}, {figures.model} in {figures.precision}")
     print(f"captions exactly right  {figures.captions_exact:.1%}")
     print(f"mAP@[.5:.95]            {figures.map:.4f}   with constant scores {figures.map_constant_scores:.4f}")
     print(f"AP50                    {figures.ap50:.4f}   with constant scores {figures.ap50_constant_scores:.4f}")
