@@ -1,0 +1,25 @@
+"""Artifacts for tests, written without the verification."""
+
+from pathlib import Path
+
+from build import package
+from build.checkpoint import Checkpoint
+from build.graphs.writer import Precision
+from handler.florence import artifact
+
+
+def write(checkpoint: Checkpoint, size: int, out: Path, precision: Precision = "fp32") -> artifact.Manifest:
+    """An artifact of this checkpoint for images of `size` pixels."""
+    tensors = {name: tensor.numpy() for name, tensor in checkpoint.tensors.items()}
+    package.write_graphs(checkpoint.architecture, tensors, (size,), precision, out)
+    package.write_tokenizer(checkpoint, out)
+    return package.write_manifest(
+        checkpoint,
+        name="test",
+        notice="",
+        sizes=(size,),
+        precision=precision,
+        adapter=None,
+        verification={},
+        out=out,
+    )

@@ -1,0 +1,90 @@
+"""Token for token what transformers' `generate` gives in fp32 on the same weights."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import artifacts
+import pytest
+import torch
+from conftest import ROOT
+
+from build import checkpoint
+from handler.florence import decoding, tasks
+from handler.florence.artifact import TOKENIZER
+from handler.florence.engine import Engine
+from handler.florence.image import to_pixels
+from handler.florence.tokenizer import Tokenizer
+from training import shapes
+
+PICTURES = 50
+FLORENCE = {"num_beams": 3, "no_repeat_ngram_size": 3, "forced_bos_token_id": 0, "forced_eos_token_id": 2}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "greedy": {"num_beams": 1, "no_repeat_ngram_size": 0, "max_new_tokens": 80},
+    "greedy-florence": {**FLORENCE, "num_beams": 1, "max_new_tokens": 80},
+    "beams": {**FLORENCE, "early_stopping": True, "max_new_tokens": 80},
+    "beams-late": {**FLORENCE, "early_stopping": False, "max_new_tokens": 80},
+    "beams-cut": {**FLORENCE, "early_stopping": True, "max_new_tokens": 7},
+    "greedy-cut": {**FLORENCE, "num_beams": 1, "max_new_tokens": 7},
+}
+
+Both = Callable[[int, str, dict[str, Any]], tuple[decoding.Decoded, list[int]]]
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Both:
+    """Ours and transformers' answer to a task about a drawn picture."""
+    loaded = checkpoint.load(ROOT / "models" / "mini-checkpoint")
+    model: Any = checkpoint.to_transformers(loaded)
+    out = tmp_path_factory.mktemp("artifact")
+    manifest = artifacts.write(loaded, 128, out)
+    engine, tokenizer = Engine(out, manifest, threads=1), Tokenizer.load(out / TOKENIZER)
+
+    def answer(index: int, task: str, settings: dict[str, Any]) -> tuple[decoding.Decoded, list[int]]:
+        pixels = to_pixels(shapes.draw(7, index).image, 128)
+        prompt = tokenizer.encode(tasks.find(task).ask())
+        features = engine.see(pixels)
+        memory, limit = engine.encode(features, [prompt]), settings["max_new_tokens"]
+        generation = replace(
+            manifest.generation,
+            num_beams=settings["num_beams"],
+            no_repeat_ngram_size=settings["no_repeat_ngram_size"],
+            early_stopping=settings.get("early_stopping", False),
+            forced_bos=settings.get("forced_bos_token_id"),
+        )
+        if generation.num_beams == 1:
+            ours = decoding.greedy(engine, memory, [limit], generation)[0]
+        else:
+            ours = decoding.beam(engine, memory, limit, generation)
+        ids = [loaded.architecture.image_token] * features.shape[1] + prompt
+        made = model.generate(
+            input_ids=torch.tensor([ids]), pixel_values=torch.from_numpy(pixels), do_sample=False, **settings
+        )
+        return ours, made[0].tolist()[1:]  # without the start token
+
+    return answer
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["<CAPTION>", "<OD>"])
+@pytest.mark.parametrize("name", ["greedy", "beams"])
+def test_fifty_pictures(name: str, task: str, both: Both) -> None:
+    for index in range(PICTURES):
+        ours, expected = both(index, task, SETTINGS[name])
+        assert list(ours.ids) == expected, index
+        assert not ours.truncated
+
+
+@pytest.mark.parametrize("task", ["<CAPTION>", "<OD>"])
+@pytest.mark.parametrize("name", ["greedy-florence", "beams-late", "beams-cut", "greedy-cut"])
+def test_other_settings(name: str, task: str, both: Both) -> None:
+    for index in range(8):
+        ours, expected = both(index, task, SETTINGS[name])
+        assert list(ours.ids) == expected, index
+        assert len(ours.probabilities) == len(ours.ids)
+        assert all(0 <= probability <= 1 for probability in ours.probabilities)
+
+
+def test_an_answer_at_the_limit_is_truncated(both: Both) -> None:
+    ours, _ = both(0, "<OD>", SETTINGS["greedy-cut"])
+    assert ours.truncated
