@@ -26,7 +26,7 @@ artifact: .venv/dev.stamp ## BASE=DIR_OR_HUB_ID [REVISION=COMMIT] [ADAPTER=DIR]:
 	.venv/bin/python -m build --base $(BASE) $(if $(REVISION),--revision $(REVISION)) \
 	  $(if $(ADAPTER),--adapter $(ADAPTER)) --out artifacts/current
 
-pretrain: .venv/dev.stamp ## train the miniature again, from nothing (65 minutes on two cores; goes on where it stopped)
+pretrain: .venv/dev.stamp ## train the miniature again, from nothing (75 minutes on two cores; goes on where it stopped)
 	.venv/bin/python -m training.pretrain --out runs/mini
 
 mini: .venv/dev.stamp ## build models/mini from models/mini-checkpoint

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +77,8 @@ def write_manifest(
 ) -> artifact.Manifest:
     """Writes `manifest.json` over the files that are in `out`."""
     described = checkpoint.architecture
-    generation = described.generation
+    generation, positions = described.generation, described.text.max_positions
+    longest = min(generation.max_length or positions, positions)
     manifest = artifact.Manifest(
         name=name,
         notice=notice,
@@ -86,19 +88,7 @@ def write_manifest(
         decoder_layers=described.text.decoder_layers,
         decoder_heads=described.text.decoder_heads,
         head_width=described.text.width // described.text.decoder_heads,
-        generation=artifact.Generation(
-            decoder_start=generation.decoder_start,
-            bos=generation.bos,
-            eos=generation.eos,
-            pad=generation.pad,
-            forced_bos=generation.forced_bos,
-            forced_eos=generation.forced_eos,
-            num_beams=generation.num_beams,
-            no_repeat_ngram_size=generation.no_repeat_ngram_size,
-            early_stopping=generation.early_stopping,
-            length_penalty=generation.length_penalty,
-            max_length=min(generation.max_length or described.text.max_positions, described.text.max_positions),
-        ),
+        generation=artifact.Generation(**{**asdict(generation), "max_length": longest}),
         base={
             "id": checkpoint.base,
             "revision": checkpoint.revision,

@@ -1,9 +1,14 @@
 """What every test may use."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fakes import FakePredictor
+from starlette.testclient import TestClient
+
+from handler.api import create_app
 
 # transformers and huggingface_hub must never try the network from a test.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -25,3 +30,14 @@ def refdata() -> Path:
             pytest.fail(message)
         pytest.skip(message)
     return path
+
+
+@pytest.fixture
+def predictor() -> FakePredictor:
+    return FakePredictor()
+
+
+@pytest.fixture
+def client(predictor: FakePredictor) -> Iterator[TestClient]:
+    with TestClient(create_app(predictor), raise_server_exceptions=False) as client:
+        yield client

@@ -5,7 +5,7 @@ import json
 import re
 import threading
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,17 +30,6 @@ def png(width: int = WIDTH, height: int = HEIGHT) -> bytes:
     buffer = io.BytesIO()
     Image.new("RGB", (width, height), "navy").save(buffer, "PNG")
     return buffer.getvalue()
-
-
-@pytest.fixture
-def predictor() -> FakePredictor:
-    return FakePredictor()
-
-
-@pytest.fixture
-def client(predictor: FakePredictor) -> Iterator[TestClient]:
-    with TestClient(create_app(predictor), raise_server_exceptions=False) as client:
-        yield client
 
 
 def test_caption(client: TestClient) -> None:

@@ -2,7 +2,6 @@
 
 import io
 import logging
-from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 
@@ -12,7 +11,6 @@ from fakes import FakePredictor
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from handler.api import create_app
 from handler.florence.errors import ArtifactError, DamagedImage, ImageTooLarge, NotAnImage, UnsupportedFormat
 from handler.florence.image import MAX_BYTES
 from handler.problems import KINDS, MEDIA_TYPE
@@ -22,17 +20,6 @@ def png() -> bytes:
     buffer = io.BytesIO()
     Image.new("RGB", (20, 10)).save(buffer, "PNG")
     return buffer.getvalue()
-
-
-@pytest.fixture
-def predictor() -> FakePredictor:
-    return FakePredictor()
-
-
-@pytest.fixture
-def client(predictor: FakePredictor) -> Iterator[TestClient]:
-    with TestClient(create_app(predictor), raise_server_exceptions=False) as client:
-        yield client
 
 
 def check(answer: httpx2.Response, status: int, slug: str | None) -> dict[str, Any]:

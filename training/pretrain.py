@@ -33,7 +33,9 @@ from . import miniature, shapes
 from .lessons import TASKS, lesson
 
 BATCH = 32  # pictures
-LESSONS = 3  # asked of each picture: the vision pass is shared
+ALWAYS = ("<CAPTION>", "<OD>")  # asked of each picture
+SOMETIMES = tuple(task for task in TASKS if task not in ALWAYS)  # and one of these: the vision pass is shared
+LESSONS = len(ALWAYS) + 1
 LEARNING_RATE = 7e-4  # peak of one cycle
 WARM_UP = 0.06  # share of the steps
 CLIP = 1.0  # norm of the gradient
@@ -73,7 +75,7 @@ class Lessons(IterableDataset[Batch]):
         scenes = [shapes.draw(self.seed, step * BATCH + i, most=most) for i in range(BATCH)]
         asked = []
         for i, scene in enumerate(scenes):
-            for task in ("<CAPTION>", "<OD>", TASKS[rng.choice([1, 3, 4])])[:LESSONS]:
+            for task in (*ALWAYS, SOMETIMES[rng.choice(len(SOMETIMES))]):
                 asked.append((i, lesson(scene, task, rng)))
         prompts = [self.tokenizer.encode(one.prompt).ids for _, one in asked]
         answers = [self.tokenizer.encode(one.answer).ids for _, one in asked]

@@ -8,10 +8,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from handler.florence import artifact
+
 from .. import quantise
 
 Precision = Literal["int8", "fp32"]
-WEIGHTS_FILE = "weights.safetensors"
 MICROSOFT = "com.microsoft"  # ONNX Runtime's own operators
 EPSILON = 1e-5  # of every LayerNorm in Florence-2
 
@@ -168,7 +169,7 @@ class GraphWriter:
             if proto.data_location == TensorProto.EXTERNAL:
                 offset, length = places[name]
                 del proto.external_data[:]
-                for key, value in (("location", WEIGHTS_FILE), ("offset", offset), ("length", length)):
+                for key, value in (("location", artifact.WEIGHTS), ("offset", offset), ("length", length)):
                     proto.external_data.add(key=key, value=str(value))
         graph = helper.make_graph(self.nodes, self.name, self.inputs, self.outputs, [*self._initialisers.values()])
         opsets = [helper.make_opsetid("", 18), helper.make_opsetid(MICROSOFT, 1)]

@@ -87,15 +87,15 @@ class Engine:
         longest = max(lengths)
         mask = (np.arange(longest) < np.array(lengths)[:, None]).astype(np.int32)
 
-        def stack(i: int) -> np.ndarray:
-            if len(made) == 1:
-                return np.asarray(made[0][i])
-            wide = [(0, 0), (0, 0), (0, 0), (0, 0)]
-            return np.concatenate(
-                [np.pad(row[i], [*wide[:2], (0, longest - row[i].shape[2]), wide[3]]) for row in made]
-            )
+        def pad(rows: np.ndarray) -> np.ndarray:
+            return np.pad(rows, [(0, 0), (0, 0), (0, longest - rows.shape[2]), (0, 0)])
 
-        both = [stack(i) for i in range(len(names))]
+        # One prompt, the usual case, is neither padded nor copied.
+        both = (
+            made[0]
+            if len(made) == 1
+            else [np.concatenate([pad(rows) for rows in one]) for one in zip(*made, strict=True)]
+        )
         return Memory(both[::2], both[1::2], mask)
 
     def start(self, rows: int) -> Cache:

@@ -10,7 +10,7 @@ import numpy as np
 from . import answers, artifact, decoding
 from .engine import Engine
 from .image import open_image, to_pixels
-from .tasks import Answer, Task
+from .tasks import Task
 from .tokenizer import Tokenizer
 
 
@@ -120,7 +120,7 @@ class Predictor:
         )
         return Prediction(
             task=ask.task,
-            text=parsed.text if ask.task.answer is Answer.TEXT else "",
+            text=parsed.text,
             score=float(np.exp(logs.mean())) if len(logs) else 0.0,
             objects=objects,
             raw=raw,
