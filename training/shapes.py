@@ -36,6 +36,7 @@ TEXTURES = ("plain", "striped", "dotted")
 BACKGROUNDS = ("plain", "shaded", "checked", "grainy")
 SIZES = ((160, 160), (176, 144), (144, 176), (192, 144), (144, 192))  # width, height in pixels
 MOST = 4  # objects in a picture
+STYLES = ("plain", "coco")  # of the captions in a dataset
 
 _SUPERSAMPLING = 4  # masks are painted this much larger and averaged down: soft edges
 _SMALLEST, _LARGEST = 0.26, 0.48  # an object's side, as a share of the picture's shorter side
@@ -82,6 +83,25 @@ class Scene:
         """Such as `A striped red circle and a plain blue star on a dark checked background.`"""
         things = _join([thing.detailed_phrase for thing in self.things])
         return _sentence(f"{things} on a {self.shade} {self.background} background")
+
+    @property
+    def coco_captions(self) -> tuple[str, ...]:
+        """Three sentences as COCO's annotators write them, such as `A red circle sitting next to a blue star on a dark
+        surface.`: a manner of speaking that the miniature does not have."""
+        first, *others = [thing.phrase for thing in self.things]
+        place = f"on a {self.shade} surface"
+        if not others:
+            return (
+                _sentence(f"{first} sitting alone {place}"),
+                _sentence(f"there is {first} sitting by itself {place}"),
+                _sentence(f"a close up of {first} that is sitting {place}"),
+            )
+        rest, count = _join(others), _COUNTS[len(self.things)]
+        return (
+            _sentence(f"{first} sitting next to {rest} {place}"),
+            _sentence(f"there is {first} sitting next to {rest} {place}"),
+            _sentence(f"a group of {count} shapes {place} with {first} next to {rest}"),
+        )
 
 
 def draw(seed: int, index: int, shapes: Sequence[str] = SHAPES, most: int = MOST) -> Scene:
@@ -212,6 +232,9 @@ def _paint_background(rng: np.random.Generator, size: tuple[int, int]) -> tuple[
     return shade, background, np.clip(ground, 0, 255).astype(np.uint8)
 
 
+_COUNTS = ("no", "one", "two", "three", "four")
+
+
 def _article(word: str) -> str:
     return "an" if word[0] in "aeiou" else "a"
 
@@ -224,18 +247,31 @@ def _sentence(text: str) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
 
-def write_coco(directory: Path, count: int, seed: int, shapes: Sequence[str] = SHAPES) -> None:
-    """Write pictures 0..count-1 as a COCO dataset: `images/*.png`, `captions.json` and `instances.json`."""
-    (directory / "images").mkdir(parents=True, exist_ok=True)
+def write_coco(
+    directory: Path,
+    count: int,
+    seed: int,
+    shapes: Sequence[str] = SHAPES,
+    style: str = "plain",
+    split: str | None = None,
+) -> None:
+    """Write pictures 0..count-1 as a COCO dataset.
+
+    Without a split `images/*.png`, `captions.json` and `instances.json`; with one, such as `train`, the folders that
+    COCO has: `train/*.png`, `annotations/captions_train.json` and `annotations/instances_train.json`. The captions are
+    the plain and the detailed one, or in the style `coco` those of `Scene.coco_captions`.
+    """
+    pictures = directory / (split or "images")
+    pictures.mkdir(parents=True, exist_ok=True)
     images: list[dict[str, object]] = []
     captions: list[dict[str, object]] = []
     instances: list[dict[str, object]] = []
-    for index in tqdm(range(count), desc="drawing", unit="picture", disable=None):
+    for index in tqdm(range(count), desc=f"drawing {split or directory.name}", unit="picture", disable=None):
         scene = draw(seed, index, shapes)
         name = f"{index:06}.png"
-        scene.image.save(directory / "images" / name)
+        scene.image.save(pictures / name)
         images.append({"id": index, "file_name": name, "width": scene.image.width, "height": scene.image.height})
-        for caption in (scene.caption, scene.detailed_caption):
+        for caption in scene.coco_captions if style == "coco" else (scene.caption, scene.detailed_caption):
             captions.append({"id": len(captions), "image_id": index, "caption": caption})
         for thing in scene.things:
             x1, y1, x2, y2 = thing.box
@@ -251,9 +287,11 @@ def write_coco(directory: Path, count: int, seed: int, shapes: Sequence[str] = S
             )
     categories = [{"id": i + 1, "name": name} for i, name in enumerate(CATEGORIES)]
     info = {"description": f"drawn shapes, seed {seed}"}
-    for name, annotations in (("captions", captions), ("instances", instances)):
-        document = {"info": info, "images": images, "annotations": annotations, "categories": categories}
-        (directory / f"{name}.json").write_text(json.dumps(document))
+    annotations = directory / "annotations" if split else directory
+    annotations.mkdir(exist_ok=True)
+    for name, written in (("captions", captions), ("instances", instances)):
+        document = {"info": info, "images": images, "annotations": written, "categories": categories}
+        (annotations / (f"{name}_{split}.json" if split else f"{name}.json")).write_text(json.dumps(document))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -265,8 +303,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--count", type=int, default=500, help="pictures (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=7, help="(default: %(default)s)")
     parser.add_argument("--shapes", nargs="+", choices=CATEGORIES, default=SHAPES, help="(default: all but heart)")
+    parser.add_argument("--style", choices=STYLES, default="plain", help="of the captions (default: %(default)s)")
+    parser.add_argument("--split", help="name of one of several splits in the folder, such as train or val")
     options = parser.parse_args(argv)
-    write_coco(options.out, options.count, options.seed, options.shapes)
+    write_coco(options.out, options.count, options.seed, options.shapes, options.style, options.split)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ The task words never reach the model: it is asked in the sentences below, which 
 Does not know how an answer is parsed: `answers.py` does, by the answer's kind.
 """
 
+import hashlib
 import re
 from dataclasses import dataclass
 from enum import StrEnum
@@ -182,3 +183,8 @@ def find(name: str) -> Task:
     except KeyError:
         known = ", ".join(task.name for task in TASKS)
         raise UnknownTask(f"There is no task {name!r}; there are {known}.") from None
+
+
+def fingerprint() -> str:
+    """SHA-256 of every task's token and prompt: a model answers only the sentences that it was trained on."""
+    return hashlib.sha256("\n".join(f"{task.token} {task.prompt}" for task in TASKS).encode()).hexdigest()
