@@ -1,0 +1,309 @@
+"""COCO -> a LoRA adapter for Florence-2; resumable at any moment.
+
+    python -m training.train --base models/mini-checkpoint --data runs/world --image-size 128 --out runs/adapter
+    accelerate launch --num_processes 2 -m training.train --base florence-community/Florence-2-base --revision COMMIT ...
+
+The loop is transformers' Trainer. Prompts, pixels and coordinates come from `handler.florence`: what is trained is what
+is served. Writes into `--out`:
+
+    adapter/        the adapter of the best held-out loss (see `lora.py`), once training has ended
+    losses.csv      step, loss, eval_loss, learning_rate
+    tensorboard/    the same and more, for `tensorboard --logdir`
+    checkpoints/    the last states; the same command into the same folder goes on from there
+    run.json        what was asked for: another command into the same folder is refused
+
+Does not evaluate captions or boxes: `evaluate.py` does, on the served artifact.
+"""
+
+import argparse
+import csv
+import io
+import json
+import os
+import shutil
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import tokenizers
+import torch
+import transformers
+from torch.utils.data import Sampler
+from transformers import Florence2ForConditionalGeneration, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import EarlyStoppingCallback
+
+from handler.florence import tasks, tokenizer
+
+from . import coco, files, lora
+from .dataset import Collate, Lessons, Shuffled
+
+HELD_OUT = 512  # pictures that the held-out loss is measured on, at most
+LOGS = 200  # rows of losses.csv in a whole run
+LOGS_A_CHECKPOINT = 10  # after each of these the held-out loss is measured and the state saved
+WARM_UP = 0.05  # share of the steps
+_WHOLE = "whole"  # stands in a checkpoint that was written to its end
+
+
+class LossFile(TrainerCallback):
+    """`losses.csv` out of the trainer's own history, which its checkpoints carry: a resumed run has no row twice."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if not state.is_world_process_zero:
+            return
+        rows: dict[int, dict[str, Any]] = {}
+        for entry in state.log_history:
+            rows.setdefault(entry["step"], {}).update(entry)
+        text = io.StringIO()
+        columns = ["step", "loss", "eval_loss", "learning_rate"]
+        writer = csv.DictWriter(text, columns, restval="", extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(row for row in rows.values() if "loss" in row or "eval_loss" in row)
+        files.write(self.path, text.getvalue().encode())
+
+
+class MarkWhole(TrainerCallback):
+    """The trainer writes a checkpoint's files one after the other; one that was killed between them has no mark."""
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.is_world_process_zero:
+            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / _WHOLE).touch()
+
+
+class LessonTrainer(Trainer):
+    """The Trainer, with an order of pictures that depends on seed and epoch alone."""
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
+        return Shuffled(len(self.train_dataset), self.args.seed)
+
+
+def train(options: argparse.Namespace) -> Path:
+    """Trains, or goes on where an earlier run into the same folder stopped, and returns the adapter's folder.
+
+    Raises `DataError` for data that cannot be learnt from and `SettingsError` for a folder of another run.
+    """
+    preset = lora.PRESETS[options.preset]
+    out: Path = options.out
+    training, held_out = _pictures(options.data)
+    learning_rate = options.learning_rate or preset.learning_rate
+    asked = {
+        **{name: getattr(options, name) for name in ("revision", "preset", "image_size", "tasks", "epochs", "batch")},
+        **{name: getattr(options, name) for name in ("accumulate", "precision", "seed", "flip", "jitter", "patience")},
+        **{"base": str(options.base), "data": training.fingerprint, "learning_rate": learning_rate},
+    }
+    _claim(out, asked)
+    adapter = out / "adapter"
+    if (adapter / lora.WEIGHTS).exists():
+        print(f"{adapter} is there already: nothing to train.")
+        return adapter
+
+    model, words = load_base(options.base, options.revision)
+    size = options.image_size
+    mix = dict(options.tasks)
+    lessons = Lessons(training.records, words, size, mix, options.seed, flip=options.flip, jitter=options.jitter)
+    check = Lessons(held_out.records, words, size, mix, options.seed, flip=0.0, jitter=0.0)
+    collate = Collate(size, model.config.image_token_id)
+    adapted = lora.attach(model, preset, options.seed)
+    if options.gradient_checkpointing:
+        adapted.enable_input_require_grads()
+    batch = options.batch * options.accumulate * int(os.environ.get("WORLD_SIZE", "1"))
+    steps = max(1, int(len(lessons) * options.epochs) // batch)
+    log_every = max(1, steps // LOGS)
+    save_every = log_every * LOGS_A_CHECKPOINT
+    precision = options.precision if options.precision != "auto" else _precision()
+    arguments = TrainingArguments(
+        output_dir=str(out / "checkpoints"),
+        max_steps=steps,
+        per_device_train_batch_size=options.batch,
+        per_device_eval_batch_size=options.batch,
+        gradient_accumulation_steps=options.accumulate,
+        gradient_checkpointing=options.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False},
+        learning_rate=learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=round(WARM_UP * steps),
+        weight_decay=0.01,
+        max_grad_norm=1.0,
+        bf16=precision == "bf16",
+        fp16=precision == "fp16",
+        use_cpu=not torch.cuda.is_available(),
+        logging_steps=log_every,
+        eval_strategy="steps",
+        eval_steps=save_every,
+        save_steps=save_every,
+        save_total_limit=2,
+        load_best_model_at_end=True,
+        metric_for_best_model="eval_loss",
+        greater_is_better=False,
+        restore_callback_states_from_checkpoint=True,
+        prediction_loss_only=True,
+        remove_unused_columns=False,
+        label_names=["labels"],
+        dataloader_num_workers=options.workers,
+        dataloader_drop_last=True,
+        ddp_find_unused_parameters=False,
+        report_to="tensorboard",
+        seed=options.seed,
+    )
+    callbacks: list[TrainerCallback] = [LossFile(out / "losses.csv"), MarkWhole()]
+    if options.patience:
+        callbacks.append(EarlyStoppingCallback(options.patience))
+    trainer = LessonTrainer(
+        adapted, arguments, data_collator=collate, train_dataset=lessons, eval_dataset=check, callbacks=callbacks
+    )
+    if trainer.is_world_process_zero():
+        count, total = lora.trainable(adapted)
+        print(f"{len(lessons)} pictures to learn from, {len(check)} held out; {_set_aside(training)}")
+        print(f"trainable: {count:,} of {total:,} parameters ({count / total:.2%}); {steps} steps in {precision}")
+    trainer.train(resume_from_checkpoint=_last_whole(out / "checkpoints"))
+    if trainer.is_world_process_zero():
+        provenance = lora.Provenance(
+            base=_name(options.base),
+            revision=options.revision,
+            image_size=size,
+            prompts=tasks.fingerprint(),
+            data=training.fingerprint,
+            preset=options.preset,
+            seed=options.seed,
+            steps=trainer.state.global_step,
+            tools=lora.tools(),
+        )
+        lora.save(adapted, adapter, provenance)
+        if lessons.broken:
+            print(f"{lessons.broken} times a picture could not be read and another took its place.")
+        print(f"{adapter}: held-out loss {trainer.state.best_metric:.4f}")
+    return adapter
+
+
+class SettingsError(Exception):
+    """The folder or the base does not fit what was asked for."""
+
+
+def load_base(base: str, revision: str | None) -> tuple[Florence2ForConditionalGeneration, tokenizers.Tokenizer]:
+    """A checkpoint in transformers' layout, in fp32, and its complete tokenizer. Raises `SettingsError`."""
+    if not Path(base).is_dir() and revision is None:
+        raise SettingsError(f"{base} is no folder; to take it from the hub, give the commit with --revision.")
+    try:
+        model = Florence2ForConditionalGeneration.from_pretrained(base, revision=revision, dtype=torch.float32)
+        file = Path(base, "tokenizer.json")
+        if not Path(base).is_dir():
+            file = Path(huggingface_hub.hf_hub_download(base, "tokenizer.json", revision=revision))
+        words = tokenizers.Tokenizer.from_file(str(file))
+    except Exception as error:  # three libraries, each with many ways to say that a file is missing or wrong
+        raise SettingsError(
+            f"{base} cannot be loaded as a Florence-2 checkpoint in transformers' layout: {error} (of Microsoft's "
+            "checkpoints the hub has the same weights in that layout under florence-community/)."
+        ) from error
+    tokenizer.complete(words)
+    return model, words
+
+
+def _pictures(directory: Path) -> tuple[coco.Coco, coco.Coco]:
+    """What to learn from, and what to hold out: COCO's own splits, or the last twentieth of an undivided set."""
+    names = coco.splits(directory)
+    training = next((name for name in names if name.startswith("train")), names[0])
+    other = next((name for name in names if name.startswith("val")), None)
+    if other is not None:
+        read, held_out = coco.read(directory, training), coco.read(directory, other)
+        return read, held_out.only(held_out.records[:HELD_OUT])
+    read = coco.read(directory, training)
+    count = min(HELD_OUT, max(1, len(read.records) // 20))
+    return read.only(read.records[:-count]), read.only(read.records[-count:])
+
+
+def _claim(out: Path, asked: dict[str, Any]) -> None:
+    """Writes `run.json`, or holds it against the one that is there."""
+    file = out / "run.json"
+    asked = json.loads(json.dumps(asked))
+    if file.exists():
+        before = json.loads(file.read_text(encoding="utf-8"))
+        changed = [f"{key} {before.get(key)!r} -> {asked[key]!r}" for key in asked if before.get(key) != asked[key]]
+        if changed:
+            raise SettingsError(f"{out} holds a run with other settings ({'; '.join(changed)}): name another folder.")
+    else:
+        out.mkdir(parents=True, exist_ok=True)
+        files.write_json(file, asked)
+
+
+def _last_whole(checkpoints: Path) -> str | None:
+    """The newest checkpoint that was written to its end; torn ones are removed."""
+    whole = None
+    found = checkpoints.glob("checkpoint-*") if checkpoints.is_dir() else ()
+    for path in sorted(found, key=lambda path: int(path.name.split("-")[1])):
+        if (path / _WHOLE).exists():
+            whole = str(path)
+        elif int(os.environ.get("RANK", "0")) == 0:
+            shutil.rmtree(path)
+    return whole
+
+
+def _precision() -> str:
+    """bf16 where the GPU has it (Ampere and later), fp16 on older ones such as the T4, fp32 on a CPU."""
+    if not torch.cuda.is_available():
+        return "fp32"
+    return "bf16" if torch.cuda.get_device_capability() >= (8, 0) else "fp16"
+
+
+def _name(base: str) -> str:
+    return Path(base).resolve().name if Path(base).is_dir() else base
+
+
+def _set_aside(data: coco.Coco) -> str:
+    return "set aside: " + (", ".join(f"{count} {reason}" for reason, count in data.set_aside.items()) or "nothing")
+
+
+def _weight(text: str) -> tuple[str, float]:
+    name, _, weight = text.partition("=")
+    return tasks.find(name).token, float(weight or 1)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code. Errors are one line on stderr."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.train", description="Train a LoRA adapter for Florence-2 on pictures in COCO's format."
+    )
+    add = parser.add_argument
+    add("--base", required=True, help="folder of a checkpoint in transformers' layout, or a hub id")
+    add("--revision", help="the hub's commit; needed with a hub id")
+    add("--data", type=Path, required=True, help="folder with COCO's annotations and pictures")
+    add("--out", type=Path, required=True, help="folder of the run; an interrupted run goes on")
+    add("--preset", choices=lora.PRESETS, default="text", help="what LoRA is attached to (default: %(default)s)")
+    add("--image-size", type=int, default=384, help="pixels a side, as it will be served (default: %(default)s)")
+    add(
+        "--tasks",
+        type=_weight,
+        nargs="+",
+        default=[("<CAPTION>", 1.0), ("<OD>", 1.0)],
+        metavar="TASK=WEIGHT",
+        help="how often each task is asked (default: caption=1 detect=1)",
+    )
+    add("--epochs", type=float, default=1.0, help="(default: %(default)s)")
+    add("--batch", type=int, default=8, help="pictures on one device at a time (default: %(default)s)")
+    add("--accumulate", type=int, default=1, help="batches to one step (default: %(default)s)")
+    add("--learning-rate", type=float, help="at its peak (default: the preset's)")
+    add("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto", help="(default: what the device has)")
+    add("--gradient-checkpointing", action="store_true", help="less memory, a third more time")
+    add("--flip", type=float, default=0.5, help="share of pictures mirrored (default: %(default)s)")
+    add("--jitter", type=float, default=0.2, help="how far the scale varies (default: %(default)s)")
+    add("--patience", type=int, default=5, help="stop after so many checks without progress; 0: never")
+    add("--workers", type=int, default=min(4, (os.cpu_count() or 2) - 1), help="processes that read pictures")
+    add("--seed", type=int, default=1, help="(default: %(default)s)")
+    options = parser.parse_args(argv)
+    try:
+        train(options)
+    except (coco.DataError, SettingsError) as error:
+        print(f"train: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore", module="transformers|peft")
+    transformers.utils.logging.set_verbosity_error()
+    sys.exit(main())
