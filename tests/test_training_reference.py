@@ -1,0 +1,107 @@
+"""The torch model behind the predictor: against transformers' own `generate`, PEFT, and the served fp32 artifact."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import artifacts
+import checkpoints
+import peft
+import pytest
+import torch
+from conftest import ROOT
+
+from build import checkpoint
+from handler.florence import tasks
+from handler.florence.errors import ArtifactError
+from handler.florence.image import to_pixels
+from handler.florence.predictor import Ask, Predictor, Result
+from training import shapes
+from training.reference import Reference, identity
+
+# PEFT asks transformers by a name that transformers has renamed.
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+
+MINIATURE = ROOT / "models" / "mini-checkpoint"
+SCENES = [shapes.draw(7, index) for index in range(12)]
+ASKS = [Ask(tasks.find("caption")), Ask(tasks.find("detect"))]
+
+
+def answer(predictor: Predictor, scene: shapes.Scene) -> Result:
+    encoded = io.BytesIO()
+    scene.image.save(encoded, "PNG")
+    return predictor.predict(encoded.getvalue(), ASKS)
+
+
+@pytest.fixture(scope="module")
+def reference() -> Reference:
+    return Reference(MINIATURE, None, 128)
+
+
+def test_the_served_fp32_artifact_answers_the_same(reference: Reference, tmp_path: Path) -> None:
+    artifacts.write(checkpoint.load(MINIATURE), 128, tmp_path)
+    served = Predictor(tmp_path, threads=1)
+    for scene in SCENES:
+        expected, found = answer(reference, scene).predictions, answer(served, scene).predictions
+        assert [one.ids for one in found] == [one.ids for one in expected]
+        for one, other in zip(found, expected, strict=True):
+            assert one.score == pytest.approx(other.score, abs=1e-3)
+            assert [thing.score for thing in one.objects] == pytest.approx([t.score for t in other.objects], abs=1e-3)
+    assert reference.manifest.generation == served.manifest.generation
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_it_writes_what_transformers_generates(beams: int, tmp_path: Path) -> None:
+    """A random checkpoint with Florence-2-base's generation settings, greedy and with its three beams."""
+    model: Any = checkpoints.random_model(checkpoints.tiny_config())
+    checkpoints.save_native(tmp_path)
+    model.generation_config.num_beams = beams
+    model.generation_config.early_stopping = beams > 1
+    model.generation_config.save_pretrained(tmp_path)
+    reference = Reference(tmp_path, None, 96)
+    written = [one.ids for one in answer(reference, SCENES[0]).predictions]
+    for ask, ids in zip(ASKS, written, strict=True):
+        pixels = torch.from_numpy(to_pixels(SCENES[0].image, 96))
+        pictured = model.get_image_features(pixels).pooler_output.shape[1]
+        prompt = reference._tokenizer.encode(ask.task.ask())
+        longest = min(ask.task.max_new_tokens + 2, 127)
+        expected = model.generate(
+            input_ids=torch.tensor([[model.config.image_token_id] * pictured + prompt]),
+            pixel_values=pixels,
+            max_new_tokens=longest,
+        )
+        assert list(ids) == expected[0, 1:].tolist()
+
+
+def test_an_adapter_is_merged_as_peft_merges_it(tmp_path: Path) -> None:
+    model: Any = checkpoints.save_native(tmp_path / "base")
+    adapted: Any = peft.get_peft_model(
+        model, peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    )
+    adapted.save_pretrained(tmp_path / "adapter")
+    reference = Reference(tmp_path / "base", tmp_path / "adapter", 96)
+    plain = Reference(tmp_path / "base", None, 96)
+    pixels = to_pixels(SCENES[0].image, 96)
+    ids = torch.tensor([[2, 0, 11, 12]])
+    prompt = reference._tokenizer.encode("What does the image describe?")
+    image = [model.config.image_token_id] * plain._engine.see(pixels).shape[1]
+    with torch.inference_mode():
+        expected = adapted.eval()(
+            input_ids=torch.tensor([image + prompt]), pixel_values=torch.from_numpy(pixels), decoder_input_ids=ids
+        ).logits[:, -1]
+    scores = []
+    for one in (reference, plain):
+        engine = one._engine
+        memory = engine.encode(engine.see(pixels), [prompt])
+        scores.append(engine.step(ids.numpy(), engine.start(1), memory)[0])
+    assert scores[0] == pytest.approx(expected.numpy(), abs=1e-4)
+    assert abs(scores[1] - expected.numpy()).max() > 0.01
+    assert reference.manifest.name == "base + adapter"
+    assert identity(tmp_path / "base", tmp_path / "adapter") != identity(tmp_path / "base", None)
+
+
+def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=str(tmp_path)):
+        Reference(tmp_path, None, 96)
+    with pytest.raises(ArtifactError, match="adapter"):
+        Reference(MINIATURE, tmp_path / "adapter", 128)
