@@ -33,8 +33,15 @@ mini: .venv/dev.stamp ## build models/mini from models/mini-checkpoint
 	.venv/bin/python -m build --base models/mini-checkpoint --out models/mini --sizes 128 --name florence-2-mini \
 	  --notice "$$(cat models/notice.txt)"
 
-figures: .venv/dev.stamp ## the miniature's figures on 500 held-out pictures
-	.venv/bin/python -m training.evaluate --artifact models/mini --count 500 --seed 7
+figures: .venv/dev.stamp ## measure the miniature again, int8 and fp32, on 500 held-out pictures
+	rm -rf runs/held-out runs/mini-figures
+	.venv/bin/python -m training.shapes --out runs/held-out --count 500 --seed 7
+	.venv/bin/python -m build --base models/mini-checkpoint --out runs/mini-fp32 --precision fp32 --sizes 128 \
+	  --gate report --name florence-2-mini
+	.venv/bin/python -m training.evaluate --artifact models/mini --data runs/held-out --out runs/mini-figures/int8
+	.venv/bin/python -m training.evaluate --artifact runs/mini-fp32 --data runs/held-out --out runs/mini-figures/fp32
+	cp runs/mini-figures/int8/figures.json models/mini-figures/int8.json
+	cp runs/mini-figures/fp32/figures.json models/mini-figures/fp32.json
 
 # `tokenizers` asks for huggingface-hub only to fetch from the hub, which the runtime never does: 35 MB less.
 HUB = huggingface-hub hf-xet httpx2 httpcore2 fsspec filelock pyyaml truststore

@@ -1,47 +1,141 @@
-"""Measuring an artifact: precision of detections whose right answer is known, and the miniature itself."""
+"""Evaluation: a model that knows the truth, interrupted runs, and the miniature itself."""
 
 import json
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from conftest import ROOT
+from pycocotools.coco import COCO
 
-from handler.florence.predictor import _object_score, _within
-from training import evaluate, shapes
+from handler.florence.errors import DamagedImage
+from handler.florence.predictor import Ask, Predictor, _object_score, _within
+from training import coco, evaluate, shapes
 
-MINI = Path(__file__).resolve().parents[1] / "models" / "mini"
-SCENES = [shapes.draw(7, index) for index in range(20)]
-
-
-def truth(score: float = 1.0) -> list[dict[str, Any]]:
-    return [evaluate._detection(i, t.shape, t.box, score) for i, scene in enumerate(SCENES) for t in scene.things]
-
-
-def wrong(score: float) -> list[dict[str, Any]]:
-    """A false box in every picture's corner, once for every category."""
-    return [evaluate._detection(i, shape, (0, 0, 3, 3), score) for i in range(len(SCENES)) for shape in shapes.SHAPES]
+MINI = ROOT / "models" / "mini"
+COUNT = 12
 
 
-def test_the_truth_itself_is_perfect(capsys: pytest.CaptureFixture[str]) -> None:
-    assert evaluate.average_precision(SCENES, truth()) == pytest.approx((1, 1))
-    assert capsys.readouterr().out == ""
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("world")
+    shapes.write_coco(folder, COUNT, 9)
+    return folder
 
 
-def test_nothing_found_is_nothing_right() -> None:
-    assert evaluate.average_precision(SCENES, []) == (0, 0)
+class Knowing:
+    """Stands where the predictor does and answers the truth; to picture 3 a thing that the data does not name, too."""
+
+    manifest = SimpleNamespace(name="knowing", precision="fp32", image_sizes=(128,))
+
+    def __init__(self, world: Path, stop: int = COUNT) -> None:
+        paths = sorted((world / "images").iterdir())
+        self._of = {path.read_bytes(): index for index, path in enumerate(paths)}
+        self.asked: list[int] = []
+        self._stop = stop
+
+    def predict(self, image: bytes, asks: Sequence[Ask]) -> Any:
+        if image not in self._of:
+            raise DamagedImage("The PNG image is damaged.")
+        if len(self.asked) == self._stop:
+            raise KeyboardInterrupt
+        index = self._of[image]
+        self.asked.append(index)
+        scene = shapes.draw(9, index)
+        objects = [SimpleNamespace(label=thing.shape, score=0.9, box=thing.box) for thing in scene.things]
+        objects += [SimpleNamespace(label="cat", score=0.5, box=(0, 0, 9, 9))] * (index == 3)
+        caption = SimpleNamespace(text=scene.caption, score=0.8, tokens=9)
+        predictions = (caption, SimpleNamespace(objects=objects))
+        return SimpleNamespace(predictions=predictions, milliseconds={"vision": 1.5, "decoder": 2.0})
 
 
-def test_boxes_that_overlap_by_062_count_at_three_of_the_ten_thresholds() -> None:
-    parts = [one | {"bbox": [*one["bbox"][:2], one["bbox"][2] * 0.62, one["bbox"][3]]} for one in truth()]
-    assert evaluate.average_precision(SCENES, parts) == pytest.approx((0.3, 1))
+def run(predictor: Any, data: Path, out: Path, limit: int | None = None) -> dict[str, Any]:
+    evaluate.evaluate(predictor, "sha", coco.read(data, "all"), "all", limit, out)
+    figures: dict[str, Any] = json.loads((out / "figures.json").read_text())
+    return figures
 
 
-def test_scores_that_tell_right_from_wrong_raise_the_precision() -> None:
-    good, _ = evaluate.average_precision(SCENES, wrong(0.1) + truth(0.9))
-    bad, _ = evaluate.average_precision(SCENES, wrong(0.9) + truth(0.1))
-    assert good == pytest.approx(1)
-    assert bad < 0.5
+def test_a_model_that_knows_the_truth_has_full_marks(world: Path, tmp_path: Path) -> None:
+    figures = run(Knowing(world), world, tmp_path)
+    assert (figures["model"], figures["precision"], figures["pictures"]) == ("knowing", "fp32", COUNT)
+    assert figures["captions"]["exact"] == 1
+    assert figures["captions"]["bleu"] == pytest.approx([1] * 4)
+    assert figures["captions"]["rouge_l"] == pytest.approx(1)
+    assert figures["captions"]["cider"] > 4  # the second reference, the detailed caption, is another sentence
+    for name in ("map", "ap50", "ap75", "ar100", "map_constant_scores"):
+        assert figures["detection"][name] == pytest.approx(1), name
+    assert figures["detection"]["per_category"].keys() == set(shapes.SHAPES)
+    assert figures["unknown_labels"] == {"cat": 1}
+    assert figures["calibration"]["captions"] == {
+        "error": pytest.approx(0.2),
+        "bins": [{"score": pytest.approx(0.8), "right": 1, "count": COUNT}],
+    }
+    assert figures["calibration"]["detections"]["error"] == pytest.approx(0.1)
+    assert figures["milliseconds"] == {"median": 3.5}
+
+
+def test_the_results_are_in_cocos_format(world: Path, tmp_path: Path) -> None:
+    run(Knowing(world), world, tmp_path)
+    for truth, results in (("captions", "captions_results"), ("instances", "detections_results")):
+        loaded = COCO(str(world / f"{truth}.json")).loadRes(str(tmp_path / f"{results}.json"))
+        assert len(loaded.getImgIds()) == COUNT
+        assert len(loaded.anns) >= COUNT
+
+
+def test_an_interrupted_run_goes_on_and_ends_the_same(world: Path, tmp_path: Path) -> None:
+    whole = run(Knowing(world), world, tmp_path / "whole")
+    out, first = tmp_path / "cut", Knowing(world, stop=7)
+    with pytest.raises(KeyboardInterrupt):
+        run(first, world, out)
+    assert not (out / "figures.json").exists()
+    lines = out / "predictions.jsonl"
+    lines.write_bytes(lines.read_bytes()[:-20])  # the seventh line half written
+    second = Knowing(world)
+    assert run(second, world, out) == whole
+    assert (first.asked, second.asked) == (list(range(7)), list(range(6, COUNT)))
+    assert lines.read_text() == (tmp_path / "whole" / "predictions.jsonl").read_text()
+    third = Knowing(world)
+    assert run(third, world, out) == whole
+    assert third.asked == []
+
+
+def test_another_run_is_refused(world: Path, tmp_path: Path) -> None:
+    run(Knowing(world), world, tmp_path / "out", limit=3)
+    with pytest.raises(evaluate.EvaluationError, match=r"another run \(limit 3 -> 4\)"):
+        run(Knowing(world), world, tmp_path / "out", limit=4)
+    shapes.write_coco(tmp_path / "other", 3, 10)
+    with pytest.raises(evaluate.EvaluationError, match="data"):
+        run(Knowing(world), tmp_path / "other", tmp_path / "out", limit=3)
+    (tmp_path / "out" / "run.json").unlink()
+    with pytest.raises(evaluate.EvaluationError, match=r"without run\.json"):
+        run(Knowing(world), world, tmp_path / "out", limit=3)
+
+
+def test_what_the_data_has_no_truth_for_is_null(world: Path, tmp_path: Path) -> None:
+    for kept, missing in (("captions", "detection"), ("instances", "captions")):
+        folder = tmp_path / kept
+        folder.mkdir()
+        shutil.copytree(world / "images", folder / "images")
+        shutil.copy(world / f"{kept}.json", folder)
+        figures = run(Knowing(world), folder, tmp_path / f"out-{kept}")
+        assert figures[missing] is None
+        assert [name for name, value in figures["calibration"].items() if value is None] == [
+            "detections" if missing == "detection" else "captions"
+        ]
+        assert figures["detection" if missing == "captions" else "captions"] is not None
+
+
+def test_a_picture_that_cannot_be_read_is_left_out(world: Path, tmp_path: Path) -> None:
+    shutil.copytree(world, tmp_path / "world")
+    (tmp_path / "world" / "images" / "000002.png").write_bytes(b"\x89PNG\r\n\x1a\n no more")
+    figures = run(Knowing(world), tmp_path / "world", tmp_path / "out")
+    assert figures["pictures"] == COUNT - 1
+    assert sum(figures["set_aside"].values()) == 1
+    assert figures["detection"]["map"] == pytest.approx(1)
 
 
 def test_an_objects_score_is_the_probability_of_its_label() -> None:
@@ -57,12 +151,50 @@ def test_the_end_of_the_answer_is_no_part_of_its_last_object() -> None:
 
 
 def test_the_miniature_keeps_its_promise(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "figures" / "mini.json"
-    evaluate.main(["--artifact", str(MINI), "--count", "40", "--seed", "9", "--json", str(out)])
-    figures = json.loads(out.read_text())
-    assert figures["pictures"] == 40
-    assert figures["captions_exact"] >= 0.85
-    assert figures["map"] >= 0.6
-    assert 0 < figures["map_constant_scores"] <= figures["ap50_constant_scores"] <= 1
-    assert figures["precision"] == "int8"
-    assert "40 pictures of seed 9" in capsys.readouterr().out
+    shapes.write_coco(tmp_path / "world", 40, 9)
+    command = ["--data", str(tmp_path / "world"), "--out", str(tmp_path / "out")]
+    assert evaluate.main(["--artifact", str(MINI), *command]) == 0
+    figures = json.loads((tmp_path / "out" / "figures.json").read_text())
+    assert (figures["pictures"], figures["precision"]) == (40, "int8")
+    assert figures["captions"]["exact"] >= 0.85
+    assert figures["captions"]["cider"] >= 4
+    assert figures["detection"]["map"] >= 0.6
+    assert "florence-2-mini in int8: 40 pictures" in capsys.readouterr().out
+    first = json.loads((tmp_path / "out" / "predictions.jsonl").read_text().splitlines()[0])
+    asked = Predictor(MINI).predict((tmp_path / "world" / "images" / "000000.png").read_bytes(), evaluate._ASKS)
+    assert first["caption"]["text"] == asked.predictions[0].text
+    assert [one["box"] for one in first["objects"]] == [list(one.box or ()) for one in asked.predictions[1].objects]
+    # The torch model in the same folder is another model.
+    checkpoint = ["--checkpoint", str(ROOT / "models" / "mini-checkpoint"), "--image-size", "128"]
+    assert evaluate.main([*checkpoint, *command]) == 1
+    assert "holds another run (model" in capsys.readouterr().err
+
+
+def test_the_torch_model_is_measured_alike(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shapes.write_coco(tmp_path / "world", 6, 9)
+    command = ["--data", str(tmp_path / "world"), "--limit", "5", "--out"]
+    checkpoint = ["--checkpoint", str(ROOT / "models" / "mini-checkpoint"), "--image-size", "128"]
+    assert evaluate.main([*checkpoint, *command, str(tmp_path / "torch")]) == 0
+    assert evaluate.main(["--artifact", str(MINI), *command, str(tmp_path / "int8")]) == 0
+    said = [json.loads((tmp_path / name / "captions_results.json").read_text()) for name in ("torch", "int8")]
+    assert len(said[0]) == 5
+    assert said[0] == said[1]
+    assert "mini-checkpoint in fp32: 5 pictures" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--artifact", "nowhere"], "nowhere holds no artifact"),
+        (["--artifact", str(MINI), "--adapter", "a"], "belong to --checkpoint"),
+        (["--artifact", str(MINI), "--split", "test"], "has no split 'test': it has all"),
+    ],
+)
+def test_mistakes_are_one_line(
+    extra: list[str], message: str, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate.main([*extra, "--data", str(world), "--out", str(tmp_path)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("evaluate: ")
+    assert message in error
+    assert error.count("\n") == 1

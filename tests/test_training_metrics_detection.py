@@ -110,3 +110,18 @@ def test_what_falls_on_a_crowd_is_neither_right_nor_wrong(tmp_path: Path) -> Non
     found = Truth(tmp_path / "instances.json").measure(results, [1])
     assert found.judged == ((0.8, True), (0.7, False))
     assert found.figures["map"] == pytest.approx(1)
+
+
+def test_files_of_other_tools_are_read(tmp_path: Path) -> None:
+    """Ids from 0, no area, no crowds, an annotation without a box, no info."""
+    document = {
+        "images": [{"id": 0, "width": 100, "height": 100}],
+        "annotations": [{"id": 0, "image_id": 0, "category_id": 0, "bbox": [60, 60, 20, 20]}],
+        "categories": [{"id": 0, "name": "person"}],
+    }
+    document["annotations"].append({"id": 1, "image_id": 0, "category_id": 0})
+    (tmp_path / "instances.json").write_text(json.dumps(document))
+    result = {"image_id": 0, "category_id": 0, "bbox": [60, 60, 20, 20], "score": 0.8}
+    found = Truth(tmp_path / "instances.json").measure([result], [0])
+    assert found.figures["map"] == pytest.approx(1)
+    assert found.judged == ((0.8, True),)

@@ -1,121 +1,288 @@
-"""How good a served artifact is on pictures of the drawn world that it was not trained on.
+"""How good a model is on pictures whose truth is known: the served artifact itself or, to compare, the torch model.
 
-    python -m training.evaluate --artifact models/mini --count 500 --seed 7 --json figures.json
+    python -m training.evaluate --artifact DIR --data DIR --out DIR
+    python -m training.evaluate --checkpoint DIR [--adapter DIR] --data DIR --out DIR
 
-Runs the artifact as it is served, the caption and the boxes of a picture asked together. Reports the share of captions
-that are exactly right and COCO's average precision (pycocotools), with the detections' scores and with every score 1:
-the difference is what the scores are worth. Does not train; `pretrain.py` trains on seed 1.
+Asks each picture's caption and boxes together, as they are served, and writes into --out:
+
+    predictions.jsonl        a line for each picture, as it goes: an interrupted run goes on where it stopped
+    run.json                 what was run on what: another model or other data are refused
+    captions_results.json    in COCO's result format, as pycocoevalcap and COCO's server take it
+    detections_results.json  the same for boxes, as `COCO.loadRes` takes it
+    figures.json             exact match, BLEU, ROUGE-L, CIDEr; COCO's twelve figures; calibration; time
+
+What the data has no truth for is null. Does not draw anything: `training.report` does.
 """
 
 import argparse
-import contextlib
-import io
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import statistics
+import sys
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 from tqdm import tqdm
 
-from handler.florence import tasks
-from handler.florence.predictor import Ask, Predictor
+from handler.florence import artifact, tasks
+from handler.florence.errors import FlorenceError, ImageError
+from handler.florence.predictor import Ask, Predictor, Result
 
-from . import shapes
+from . import coco, files
+from .metrics import captions, ptb
+from .metrics.calibration import calibrate
+from .metrics.detection import NAMES, Truth
+
+PREDICTIONS, RUN, FIGURES = "predictions.jsonl", "run.json", "figures.json"
+CAPTION_RESULTS, DETECTION_RESULTS = "captions_results.json", "detections_results.json"
+IMAGE_SIZE = 384  # pixels a side, for a checkpoint without an adapter that says what it was trained at
 
 _ASKS = (Ask(tasks.find("<CAPTION>")), Ask(tasks.find("<OD>")))
 
-
-@dataclass(frozen=True)
-class Figures:
-    """What was measured. Shares and precisions are in 0..1."""
-
-    model: str
-    precision: str  # int8 or fp32
-    seed: int
-    pictures: int
-    captions_exact: float
-    map: float  # mean over IoU .5 to .95
-    ap50: float
-    map_constant_scores: float
-    ap50_constant_scores: float
+Answer = dict[str, Any]  # one line of predictions.jsonl
 
 
-def evaluate(directory: Path, count: int, seed: int) -> Figures:
-    """Measures the artifact in `directory` on pictures 0..count-1 of `seed`. Raises `ArtifactError`."""
-    predictor = Predictor(directory)
-    exact = 0
-    scenes: list[shapes.Scene] = []
-    found: list[dict[str, Any]] = []
-    for index in tqdm(range(count), desc="evaluating", unit="picture", disable=None):
-        scene = shapes.draw(seed, index)
-        scenes.append(scene)
-        encoded = io.BytesIO()
-        scene.image.save(encoded, "PNG")
-        caption, detection = predictor.predict(encoded.getvalue(), _ASKS).predictions
-        exact += caption.text == scene.caption
-        for thing in detection.objects:
-            if thing.box is not None and thing.label in shapes.CATEGORIES:
-                found.append(_detection(index, thing.label, thing.box, thing.score))
-    with_scores = average_precision(scenes, found)
-    constant = average_precision(scenes, [one | {"score": 1.0} for one in found])
-    manifest = predictor.manifest
-    return Figures(manifest.name, manifest.precision, seed, count, exact / count, *with_scores, *constant)
+class EvaluationError(Exception):
+    """The evaluation cannot be run as asked; the message names the file and the mend."""
 
 
-def average_precision(scenes: Sequence[shapes.Scene], found: list[dict[str, Any]]) -> tuple[float, float]:
-    """COCO's bounding-box AP over IoU .5 to .95, and at .5.
+def evaluate(predictor: Predictor, identity: str, data: coco.Coco, split: str, limit: int | None, out: Path) -> Answer:
+    """Answers the first `limit` pictures of `data`, or those of them that `out` has no answers to, measures and writes
+    everything; returns the figures. `identity` tells this model from others.
 
-    `found` holds detections in COCO's results format; `image_id` is the scene's place in `scenes`.
+    Raises `EvaluationError` if `out` holds another run, or no picture can be read.
     """
-    if not found:  # pycocotools cannot load an empty list
-        return 0.0, 0.0
-    truth = [
-        _detection(index, thing.shape, thing.box, 1.0) for index, scene in enumerate(scenes) for thing in scene.things
+    records = data.records[:limit]
+    out.mkdir(parents=True, exist_ok=True)
+    _claim(
+        out,
+        {
+            "model": identity,
+            "image_size": predictor.manifest.image_sizes[0],
+            "prompts": tasks.fingerprint(),
+            "data": data.fingerprint,
+            "split": split,
+            "limit": limit,
+        },
+    )
+    done = _answers(out / PREDICTIONS)
+    waiting = [record for record in records if record.id not in done]
+    unreadable = 0
+    with (out / PREDICTIONS).open("a", encoding="utf-8") as file:
+        for record in tqdm(
+            waiting, "evaluating", len(records), initial=len(records) - len(waiting), unit="picture", disable=None
+        ):
+            try:
+                answer = _answer(record.id, predictor.predict(record.path.read_bytes(), _ASKS))
+            except (ImageError, OSError) as error:
+                tqdm.write(f"{record.path} is left out: {error}", file=sys.stderr)
+                unreadable += 1
+                continue
+            file.write(json.dumps(answer) + "\n")
+            file.flush()
+            done[record.id] = answer
+    answered = [record for record in records if record.id in done]
+    if not answered:
+        raise EvaluationError(f"No picture of {split} could be read: see the messages above, or name other --data.")
+    figures = {
+        "model": predictor.manifest.name,
+        "precision": predictor.manifest.precision,
+        "pictures": len(answered),
+        "set_aside": dict(data.set_aside) | ({"unreadable pictures": unreadable} if unreadable else {}),
+        "data": data.fingerprint,
+        **_measure(data, answered, done, out),
+        "milliseconds": {"median": statistics.median(done[record.id]["milliseconds"] for record in answered)},
+    }
+    files.write_json(out / FIGURES, _rounded(figures))
+    return figures
+
+
+def _claim(out: Path, run: dict[str, Any]) -> None:
+    """Writes `run.json`, or holds this run against the one that is there."""
+    file = out / RUN
+    if not file.exists():
+        if (out / PREDICTIONS).exists():
+            raise EvaluationError(f"{out} holds {PREDICTIONS} without {RUN}: name another folder with --out.")
+        files.write_json(file, run)
+        return
+    try:
+        before = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise EvaluationError(f"{file} is damaged ({error}): name another folder with --out.") from None
+    changed = [f"{key} {before.get(key)} -> {run[key]}" for key in run if before.get(key) != run[key]]
+    if changed:
+        raise EvaluationError(f"{out} holds another run ({'; '.join(changed)}): name another folder with --out.")
+
+
+def _answers(path: Path) -> dict[int, Answer]:
+    """The answers written so far, by picture; a last line that was cut in writing is taken off the file."""
+    if not path.exists():
+        return {}
+    whole, newline, cut = path.read_bytes().rpartition(b"\n")
+    if cut:
+        with path.open("rb+") as file:
+            file.truncate(len(whole) + len(newline))
+    answers = {}
+    for number, line in enumerate(whole.splitlines(), 1):
+        try:
+            answer = json.loads(line)
+            answers[answer["image_id"]] = answer
+        except (ValueError, TypeError, KeyError):
+            raise EvaluationError(f"{path}, line {number} is damaged: name another folder with --out.") from None
+    return answers
+
+
+def _answer(image: int, result: Result) -> Answer:
+    caption, detection = result.predictions
+    return {
+        "image_id": image,
+        "caption": {"text": caption.text, "score": caption.score, "tokens": caption.tokens},
+        "objects": [{"label": one.label, "score": one.score, "box": one.box} for one in detection.objects],
+        "milliseconds": round(sum(result.milliseconds.values()), 3),
+    }
+
+
+def _measure(data: coco.Coco, records: Sequence[coco.Record], answers: dict[int, Answer], out: Path) -> dict[str, Any]:
+    """The figures that need truth; writes the results in COCO's formats."""
+    ids = [record.id for record in records]
+    said = [{"image_id": id_, "caption": answers[id_]["caption"]["text"]} for id_ in ids]
+    files.write(out / CAPTION_RESULTS, json.dumps(said).encode())
+    captioned = [(answers[record.id]["caption"], record.captions) for record in records if record.captions]
+    exact = [caption["text"] in [" ".join(one.split()) for one in references] for caption, references in captioned]
+    pairs = [
+        (ptb.tokens(caption["text"]), [ptb.tokens(one) for one in references]) for caption, references in captioned
     ]
-    for number, one in enumerate(truth, 1):  # pycocotools takes id 0 for no match
-        one |= {"id": number, "iscrowd": 0, "area": one["bbox"][2] * one["bbox"][3]}
-    with contextlib.redirect_stdout(io.StringIO()):
-        coco = COCO()
-        coco.dataset = {
-            "info": {},
-            "images": [{"id": i, "width": s.image.width, "height": s.image.height} for i, s in enumerate(scenes)],
-            "annotations": truth,
-            "categories": [{"id": i, "name": name} for i, name in enumerate(shapes.CATEGORIES, 1)],
+    figures: dict[str, Any] = {
+        "captions": {
+            "exact": sum(exact) / len(exact),
+            "bleu": captions.bleu(pairs),
+            "rouge_l": captions.rouge_l(pairs),
+            "cider": captions.cider(pairs),
         }
-        coco.createIndex()
-        measured = COCOeval(coco, coco.loadRes([dict(one) for one in found]), "bbox")
-        measured.evaluate()
-        measured.accumulate()
-        measured.summarize()
-    return float(measured.stats[0]), float(measured.stats[1])
+        if captioned
+        else None,
+        "detection": None,
+        "unknown_labels": {},
+    }
+    scored = [(caption["score"], right) for (caption, _), right in zip(captioned, exact, strict=True)]
+    calibration: dict[str, Any] = {"captions": asdict(calibrate(scored)) if captioned else None, "detections": None}
+    if data.instances:
+        category = {name: id_ for id_, name in data.categories.items()}
+        objects = [(id_, one) for id_ in ids for one in answers[id_]["objects"]]
+        found = [_result(id_, category[one["label"]], one) for id_, one in objects if one["label"] in category]
+        files.write(out / DETECTION_RESULTS, json.dumps(found).encode())
+        truth = Truth(data.instances)
+        measured = truth.measure(found, ids)
+        constant = truth.measure([one | {"score": 1.0} for one in found], ids)
+        figures["detection"] = {
+            **measured.figures,
+            "per_category": measured.per_category,
+            "map_constant_scores": constant.figures["map"],
+        }
+        figures["unknown_labels"] = Counter(one["label"] for _, one in objects if one["label"] not in category)
+        calibration["detections"] = asdict(calibrate(measured.judged))
+    return figures | {"calibration": calibration}
 
 
-def _detection(image: int, label: str, box: tuple[float, ...], score: float) -> dict[str, Any]:
-    x1, y1, x2, y2 = box
-    category = shapes.CATEGORIES.index(label) + 1
-    return {"image_id": image, "category_id": category, "bbox": [x1, y1, x2 - x1, y2 - y1], "score": score}
+def _result(image: int, category: int, found: Answer) -> dict[str, Any]:
+    x1, y1, x2, y2 = found["box"]
+    return {
+        "image_id": image,
+        "category_id": category,
+        "bbox": [x1, y1, x2 - x1, y2 - y1],
+        "score": found["score"],
+    }
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m training.evaluate", description="Measure a served artifact.")
-    parser.add_argument("--artifact", type=Path, required=True, help="folder of the artifact")
-    parser.add_argument("--count", type=int, default=500, help="pictures (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=7, help="(default: %(default)s)")
-    parser.add_argument("--json", type=Path, help="file to write the figures to")
+def _rounded(value: Any) -> Any:
+    """Six digits: the rest is noise of the summation's order."""
+    if isinstance(value, dict):
+        return {key: _rounded(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(one) for one in value]
+    return round(value, 6) if isinstance(value, float) else value
+
+
+def _table(figures: dict[str, Any]) -> Iterator[str]:
+    """What is printed at the end."""
+    yield f"{figures['model']} in {figures['precision']}: {figures['pictures']} pictures"
+    if figures["set_aside"]:
+        yield "  set aside: " + ", ".join(f"{count} {reason}" for reason, count in figures["set_aside"].items())
+    rows: list[tuple[str, float | None]] = []
+    if said := figures["captions"]:
+        rows += [("exactly right", said["exact"]), ("BLEU-4", said["bleu"][3])]
+        rows += [("ROUGE-L", said["rouge_l"]), ("CIDEr", said["cider"])]
+    if found := figures["detection"]:
+        rows += [(name, found[name]) for name in NAMES[:3]]
+        rows += [("map, all scores 1", found["map_constant_scores"]), ("ar100", found["ar100"])]
+    for name, calibration in figures["calibration"].items():
+        if calibration:
+            rows.append((f"error of {name}' scores", calibration["error"]))
+    yield from (f"  {name:<28}{'-' if value is None else format(value, '.4f')}" for name, value in rows)
+    if unknown := figures["unknown_labels"]:
+        named = ", ".join(label for label, _ in Counter(unknown).most_common(5))
+        yield f"  {sum(unknown.values())} objects of {len(unknown)} labels that the data does not have: {named}"
+    yield f"  {figures['milliseconds']['median']:.0f} ms a picture (median)"
+
+
+def _load(options: argparse.Namespace) -> tuple[Predictor, str]:
+    """The model asked for, and what tells it from others."""
+    if options.artifact:
+        if options.adapter or options.image_size:
+            raise EvaluationError("--adapter and --image-size belong to --checkpoint: an artifact holds its own.")
+        return Predictor(options.artifact), artifact.sha256(options.artifact / artifact.WEIGHTS)
+    from .reference import Reference, identity  # torch: ten seconds that measuring an artifact does not need
+
+    size = options.image_size or _trained_at(options.adapter) or IMAGE_SIZE
+    return Reference(options.checkpoint, options.adapter, size), identity(options.checkpoint, options.adapter)
+
+
+def _trained_at(adapter: Path | None) -> int | None:
+    """The image size that stands beside the adapter."""
+    file = adapter / "training.json" if adapter else None
+    return cast(int, json.loads(file.read_text(encoding="utf-8"))["image_size"]) if file and file.is_file() else None
+
+
+def _read(directory: Path, split: str | None) -> tuple[coco.Coco, str]:
+    """The data of the split asked for; without one the held-out split or, of an undivided set, everything."""
+    names = coco.splits(directory)
+    chosen = split or next((name for name in names if name.startswith("val")), names[-1])
+    if chosen not in names:
+        raise EvaluationError(f"{directory} has no split {chosen!r}: it has {', '.join(names)}.")
+    return coco.read(directory, chosen), chosen
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code. Errors are one line on stderr."""
+    parser = argparse.ArgumentParser(prog="python -m training.evaluate", description="Measure a model.")
+    model = parser.add_mutually_exclusive_group(required=True)
+    model.add_argument("--artifact", type=Path, metavar="DIR", help="the served artifact")
+    model.add_argument("--checkpoint", type=Path, metavar="DIR", help="a checkpoint, run by torch in fp32")
+    parser.add_argument("--adapter", type=Path, metavar="DIR", help="a LoRA adapter to merge into the checkpoint")
+    parser.add_argument(
+        "--image-size", type=int, help=f"pixels a side for a checkpoint (default: the adapter's, or {IMAGE_SIZE})"
+    )
+    parser.add_argument("--data", type=Path, metavar="DIR", required=True, help="a COCO dataset")
+    parser.add_argument("--split", help="such as val, which is the default if there is one")
+    parser.add_argument("--limit", type=int, metavar="N", help="the first N pictures only")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", required=True, help="folder to write; goes on where it stopped"
+    )
     options = parser.parse_args(argv)
-    figures = evaluate(options.artifact, options.count, options.seed)
-    print(f"{figures.pictures} pictures of seed {figures.seed}, {figures.model} in {figures.precision}")
-    print(f"captions exactly right  {figures.captions_exact:.1%}")
-    print(f"mAP@[.5:.95]            {figures.map:.4f}   with constant scores {figures.map_constant_scores:.4f}")
-    print(f"AP50                    {figures.ap50:.4f}   with constant scores {figures.ap50_constant_scores:.4f}")
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(asdict(figures), indent=2) + "\n")
+    try:
+        data, split = _read(options.data, options.split)
+        predictor, identity = _load(options)
+        figures = evaluate(predictor, identity, data, split, options.limit, options.out)
+    except (EvaluationError, FlorenceError, coco.DataError) as error:
+        print(f"evaluate: {error}", file=sys.stderr)
+        return 1
+    print("\n".join(_table(figures)))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    warnings.filterwarnings("ignore", module="transformers|peft")
+    sys.exit(main())

@@ -290,7 +290,9 @@ def write_coco(
     annotations = directory / "annotations" if split else directory
     annotations.mkdir(exist_ok=True)
     for name, written in (("captions", captions), ("instances", instances)):
-        document = {"info": info, "images": images, "annotations": written, "categories": categories}
+        document = {"info": info, "images": images, "annotations": written}
+        if name == "instances":  # pycocotools cannot open captions that have categories
+            document["categories"] = categories
         (annotations / (f"{name}_{split}.json" if split else f"{name}.json")).write_text(json.dumps(document))
 
 

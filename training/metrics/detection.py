@@ -6,6 +6,7 @@ treated as pycocotools does: what falls on one counts neither as right nor as wr
 
 import contextlib
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,11 +37,18 @@ class Detection:
 
 
 class Truth:
-    """The boxes of an `instances_*.json`, and results measured against them."""
+    """The boxes of an `instances_*.json`, and results measured against them.
+
+    Annotations without a box are passed over; `area` and `iscrowd`, which other tools' files often lack, are filled in.
+    """
 
     def __init__(self, instances: Path) -> None:
-        with contextlib.redirect_stdout(io.StringIO()):
-            self._coco = COCO(str(instances))
+        document = json.loads(instances.read_text(encoding="utf-8"))
+        boxed = [one for one in document["annotations"] if len(one.get("bbox") or ()) == 4]
+        for number, one in enumerate(boxed, 1):  # pycocotools takes id 0 for no match
+            area = one.get("area", one["bbox"][2] * one["bbox"][3])
+            one |= {"id": number, "area": area, "iscrowd": one.get("iscrowd", 0)}
+        self._coco = _index(document | {"annotations": boxed, "info": document.get("info", {})})
 
     def measure(self, results: Sequence[dict[str, Any]], images: Sequence[int]) -> Detection:
         """Measures over these image ids; every result is of one of them, and of a category of the truth."""
@@ -64,10 +72,15 @@ class Truth:
     def _load(self, results: Sequence[dict[str, Any]]) -> COCO:
         if results:
             return self._coco.loadRes([dict(one) for one in results])  # which writes into what it is given
-        nothing = COCO()  # `loadRes` cannot read an empty list
-        nothing.dataset = self._coco.dataset | {"annotations": []}
-        nothing.createIndex()
-        return nothing
+        return _index(self._coco.dataset | {"annotations": []})  # `loadRes` cannot read an empty list
+
+
+def _index(document: dict[str, Any]) -> COCO:
+    coco = COCO()
+    coco.dataset = document
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco.createIndex()
+    return coco
 
 
 def _known(value: float) -> float | None:
