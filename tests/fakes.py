@@ -70,5 +70,5 @@ def _prediction(ask: Ask, size: tuple[int, int]) -> Prediction:
             objects = (Object("text", 0.5, None, (0.0, 0.0, width, 0.0, width, height, 0.0, height), None),)
         case _:
             other = (width * 0.6, height * 0.2, width * 0.9, height * 0.95)
-            objects = (Object("red circle", 0.98765432, box, None, ()), Object("blue square", 0.4, other, None, ()))
+            objects = (Object("red circle", 0.98765432, box, None, None), Object("blue square", 0.4, other, None, None))
     return Prediction(ask.task, text, 0.87654321, objects, raw="", ids=(0,) * 9, truncated=ask.task.name == "read")

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 import tokenizers
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from tokenizers import decoders, models, pre_tokenizers
 
 from handler.florence import tasks
 from handler.florence.errors import ArtifactError
-from handler.florence.tokenizer import APPENDED, Tokenizer, complete
+from handler.florence.tokenizer import APPENDED, BOS, EOS, PAD, Tokenizer, complete
 
 BASE_VOCABULARY = 50265  # BART's, with its five control tokens
 
@@ -44,9 +44,7 @@ def small() -> tokenizers.Tokenizer:
 def test_the_appended_tokens_have_microsofts_ids(refdata: Path, tokenizer: Tokenizer) -> None:
     expected = json.loads((refdata / "florence2_tokenizer" / "added_tokens.json").read_text())
     assert {token: BASE_VOCABULARY + i for i, token in enumerate(APPENDED)} == expected
-    assert tokenizer.first_location_id == expected["<loc_0>"]
-    assert tokenizer.location_ids([0, 12, 999]) == [expected[f"<loc_{bin_}>"] for bin_ in (0, 12, 999)]
-    assert tokenizer.vocabulary_size == 51289
+    assert list(tokenizer.location_ids) == [expected[f"<loc_{bin_}>"] for bin_ in range(1000)]
     assert (tokenizer.bos_id, tokenizer.pad_id, tokenizer.eos_id) == (0, 1, 2)
 
 
@@ -99,8 +97,9 @@ def test_agrees_with_transformers(refdata: Path, tokenizer: Tokenizer) -> None:
 def test_a_region_becomes_location_ids(tokenizer: Tokenizer) -> None:
     prompt = tasks.find("region-category").ask("<loc_0><loc_1><loc_998><loc_999>")
     ids = tokenizer.encode(prompt)
-    start = ids.index(tokenizer.first_location_id)
-    assert ids[start : start + 4] == tokenizer.location_ids([0, 1, 998, 999])
+    assert [id_ for id_ in ids if id_ in tokenizer.location_ids] == [
+        tokenizer.location_ids[i] for i in (0, 1, 998, 999)
+    ]
 
 
 @given(ids=st.lists(st.integers(0, 51400), max_size=40))
@@ -116,6 +115,7 @@ def test_pieces_join_to_the_librarys_decoding(
 
 @given(text=st.text(max_size=60))
 def test_any_text_survives(tokenizer: Tokenizer, text: str) -> None:
+    assume(not any(token in text for token in (BOS, PAD, EOS)))  # which decoding leaves out
     ids = tokenizer.encode(text)
     assert (ids[0], ids[-1]) == (tokenizer.bos_id, tokenizer.eos_id)
     assert tokenizer.decode(ids) == text
@@ -134,8 +134,8 @@ def test_a_small_tokenizer_gets_the_same_tokens_after_its_own(small: tokenizers.
     complete(small)
     small.save(str(tmp_path / "tokenizer.json"))
     tokenizer = Tokenizer.load(tmp_path / "tokenizer.json")
-    assert tokenizer.vocabulary_size == bare_size + len(APPENDED) == 1284
-    assert tokenizer.first_location_id == bare_size + 4
+    assert small.get_vocab_size() == bare_size + len(APPENDED) == 1284
+    assert tokenizer.location_ids == range(bare_size + 4, bare_size + 1004)
     text = "a red círcle<loc_1><loc_999>"
     ids = tokenizer.encode(text)
     assert ids[0] == 0

@@ -7,13 +7,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 from conftest import ROOT
 from pycocotools.coco import COCO
 
 from handler.florence.errors import DamagedImage
-from handler.florence.predictor import Ask, Predictor, _object_score, _within
+from handler.florence.predictor import Ask, Predictor
 from training import coco, evaluate, shapes
 
 MINI = ROOT / "models" / "mini"
@@ -136,18 +135,6 @@ def test_a_picture_that_cannot_be_read_is_left_out(world: Path, tmp_path: Path) 
     assert figures["pictures"] == COUNT - 1
     assert sum(figures["set_aside"].values()) == 1
     assert figures["detection"]["map"] == pytest.approx(1)
-
-
-def test_an_objects_score_is_the_probability_of_its_label() -> None:
-    assert _object_score(np.log([0.5, 0.8]), np.log([0.05] * 4)) == pytest.approx(0.4)
-    assert _object_score(np.array([]), np.log([0.05] * 4)) == pytest.approx(0.05)
-
-
-def test_the_end_of_the_answer_is_no_part_of_its_last_object() -> None:
-    ends = np.cumsum([0, 4, 7, 7, 0])  # <s>, a label, two locations, </s>
-    logs = np.array([-1.0, -2.0, -3.0, -4.0, -5.0])
-    assert _within(logs, ends, (0, 4)).tolist() == [-2.0]
-    assert _within(logs, ends, (4, 18)).tolist() == [-3.0, -4.0]
 
 
 def test_the_miniature_keeps_its_promise(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -65,7 +65,7 @@ class Found:
     locations_span: Span  # from the object's first location token to its last
     box: Coordinates | None = None  # x1, y1, x2, y2
     quad: Coordinates | None = None  # four corners
-    polygons: tuple[Coordinates, ...] = ()
+    polygons: tuple[Coordinates, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -27,29 +27,44 @@ class Stepper(Protocol):
 @dataclass(frozen=True)
 class Decoded:
     """One answer: its tokens after the start token, `<s>` and `</s>` included, and for each the probability that the
-    model gave it (1 for a forced token). `truncated`: the length limit ended it, not the model."""
+    model gave it (1 for a forced token). `rivals`: for each token of the watched ids the probabilities that the model
+    gave to all of these in its place, float32 [len(watched)]; None for other tokens. `truncated`: the length limit
+    ended it, not the model."""
 
     ids: tuple[int, ...]
     probabilities: tuple[float, ...]
+    rivals: tuple[np.ndarray | None, ...]
     truncated: bool
 
 
-def greedy(engine: Stepper, memory: Memory, limits: list[int], generation: Generation) -> list[Decoded]:
+@dataclass(frozen=True)
+class _Choice:
+    """One token that was written: what it adds to `Decoded`."""
+
+    id: int
+    probability: float
+    rivals: np.ndarray | None
+
+
+def greedy(
+    engine: Stepper, memory: Memory, limits: list[int], generation: Generation, watched: range = range(0)
+) -> list[Decoded]:
     """The most probable token at each step, for all rows of `memory` side by side.
 
-    `limits` gives each row's longest answer in tokens, forced ones included. Rows leave as they end.
+    `limits` gives each row's longest answer in tokens, forced ones included. Rows leave as they end. `watched`: the ids
+    among which `Decoded.rivals` compares.
     """
     rows = [[generation.decoder_start] for _ in limits]
-    sure: list[list[float]] = [[] for _ in limits]
+    chosen: list[list[_Choice]] = [[] for _ in limits]
     cut = [False] * len(limits)
     active = list(range(len(limits)))
     cache = engine.start(len(active))
     fresh = np.full((len(active), 1), generation.decoder_start, np.int64)
     if generation.forced_bos is not None and min(limits) > 1:  # two tokens are known: one step takes both
         fresh = np.concatenate([fresh, np.full_like(fresh, generation.forced_bos)], axis=1)
-        for written, probabilities in zip(rows, sure, strict=True):
+        for written, choices in zip(rows, chosen, strict=True):
             written.append(generation.forced_bos)
-            probabilities.append(1.0)
+            choices.append(_Choice(generation.forced_bos, 1.0, None))
     while active:
         scores, cache = engine.step(fresh, cache, memory)
         stay = []
@@ -57,7 +72,7 @@ def greedy(engine: Stepper, memory: Memory, limits: list[int], generation: Gener
             log_probabilities = _log_softmax(scores[place])
             token, forced = _next(log_probabilities, rows[row], limits[row], generation)
             rows[row].append(token)
-            sure[row].append(1.0 if forced else float(np.exp(log_probabilities[token])))
+            chosen[row].append(_choice(token, log_probabilities, forced, watched))
             ended = token == generation.eos
             if forced and ended:
                 cut[row] = int(log_probabilities.argmax()) != generation.eos
@@ -70,21 +85,18 @@ def greedy(engine: Stepper, memory: Memory, limits: list[int], generation: Gener
             cache, memory = cache.rows(index), memory.rows(index)
             active = [active[place] for place in stay]
         fresh = np.array([[rows[row][-1]] for row in active], np.int64)
-    return [
-        Decoded(tuple(row[1:]), tuple(probabilities), truncated)
-        for row, probabilities, truncated in zip(rows, sure, cut, strict=True)
-    ]
+    return [_decoded(choices, truncated) for choices, truncated in zip(chosen, cut, strict=True)]
 
 
-def beam(engine: Stepper, memory: Memory, limit: int, generation: Generation) -> Decoded:
-    """Beam search over one row of memory with the checkpoint's number of beams."""
+def beam(engine: Stepper, memory: Memory, limit: int, generation: Generation, watched: range = range(0)) -> Decoded:
+    """Beam search over one row of memory with the checkpoint's number of beams; `watched` as in `greedy`."""
     beams, longest = generation.num_beams, limit + 1
     memory = memory.rows(np.zeros(beams, np.int64))
     running = [[generation.decoder_start]] * beams
-    sure: list[list[float]] = [[]] * beams
+    chosen: list[list[_Choice]] = [[]] * beams
     running_scores = np.full(beams, _NEVER, np.float32)
     running_scores[0] = 0
-    done: list[tuple[np.float32, bool, list[int], list[float]]] = [(_NEVER, False, [], [])] * beams
+    done: list[tuple[np.float32, bool, list[int], list[_Choice]]] = [(_NEVER, False, [], [])] * beams
     cache = engine.start(beams)
     improvable = True
     while True:
@@ -100,19 +112,19 @@ def beam(engine: Stepper, memory: Memory, limit: int, generation: Generation) ->
             row = [*running[parent], token]
             ended = token == generation.eos or len(row) >= longest
             forced = _forced(running[parent], limit, generation) is not None
-            probability = 1.0 if forced else float(np.exp(plain[parent, token]))
-            candidates.append((total[flat], ended, row, [*sure[parent], probability], parent, rank < beams))
+            choices = [*chosen[parent], _choice(token, plain[parent], forced, watched)]
+            candidates.append((total[flat], ended, row, choices, parent, rank < beams))
         full = generation.early_stopping and all(one[1] for one in done)
-        for score, ended, row, probabilities, _, top in candidates:
+        for score, ended, row, choices, _, top in candidates:
             if ended and top and improvable and not full:
                 penalised = np.float32(score / np.float32(length**generation.length_penalty))
-                done = [*done, (penalised, True, row, probabilities)]
+                done = [*done, (penalised, True, row, choices)]
         done = sorted(done, key=lambda one: -one[0])[:beams]
         order = sorted(range(len(candidates)), key=lambda i: (candidates[i][1], i))[:beams]
         if all(one[1] for one in candidates):
             break
         keep = [candidates[i] for i in order]
-        running, sure = [one[2] for one in keep], [one[3] for one in keep]
+        running, chosen = [one[2] for one in keep], [one[3] for one in keep]
         running_scores = np.array([one[0] + (_NEVER if one[1] else 0) for one in keep], np.float32)
         cache = cache.rows(np.array([one[4] for one in keep], np.int64))
         worst = min(one[0] for one in done) if all(one[1] for one in done) else _NEVER
@@ -120,9 +132,25 @@ def beam(engine: Stepper, memory: Memory, limit: int, generation: Generation) ->
         improvable = improvable and bool(running_scores[0] / np.float32(length**generation.length_penalty) > worst)
         if not improvable or (generation.early_stopping and all(one[1] for one in done)):
             break
-    _, _, row, probabilities = done[0]
+    _, _, row, choices = done[0]
     truncated = len(row) >= longest and (row[-1] != generation.eos or generation.forced_eos is not None)
-    return Decoded(tuple(row[1:]), tuple(probabilities), truncated)
+    return _decoded(choices, truncated)
+
+
+def _choice(token: int, log_probabilities: np.ndarray, forced: bool, watched: range) -> _Choice:
+    if forced:
+        return _Choice(token, 1.0, None)
+    rivals = np.exp(log_probabilities[watched.start : watched.stop]) if token in watched else None
+    return _Choice(token, float(np.exp(log_probabilities[token])), rivals)
+
+
+def _decoded(choices: list[_Choice], truncated: bool) -> Decoded:
+    return Decoded(
+        tuple(one.id for one in choices),
+        tuple(one.probability for one in choices),
+        tuple(one.rivals for one in choices),
+        truncated,
+    )
 
 
 def _next(log_probabilities: np.ndarray, row: list[int], limit: int, generation: Generation) -> tuple[int, bool]:

@@ -9,7 +9,7 @@ tokens: the engine puts the image's features in front of the prompt.
 """
 
 import codecs
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import tokenizers
@@ -53,8 +53,7 @@ class Tokenizer:
         """`name` is what an error calls it. Raises `ArtifactError` if it is not complete."""
         ids = _check(tokenizer, name)
         self.bos_id, self.pad_id, self.eos_id = ids[BOS], ids[PAD], ids[EOS]
-        self.first_location_id = ids["<loc_0>"]
-        self.vocabulary_size = tokenizer.get_vocab_size(with_added_tokens=True)
+        self.location_ids = range(ids["<loc_0>"], ids["<loc_0>"] + locations.BINS)
         self._tokenizer = tokenizer
         self._silent = {self.bos_id, self.pad_id, self.eos_id}
         self._added = tokenizer.get_added_tokens_decoder().keys()
@@ -103,10 +102,6 @@ class Tokenizer:
         if pieces:
             pieces[-1] += utf8.decode(b"", final=True)
         return pieces
-
-    def location_ids(self, bins: Sequence[int]) -> list[int]:
-        """Bins 0..999 -> the ids of their location tokens."""
-        return [self.first_location_id + bin_ for bin_ in bins]
 
 
 def _check(tokenizer: tokenizers.Tokenizer, name: str) -> dict[str, int]:
