@@ -17,7 +17,8 @@ from pathlib import Path
 
 from handler.florence.errors import ImageError
 
-from .. import coco
+from .. import coco, files
+from ..evaluate import FIGURES, PREDICTIONS
 from . import evaluations, page, poster, ranking
 from .evaluations import Evaluation, ReportError
 
@@ -28,9 +29,11 @@ _TOOLS = ("jinja2", "matplotlib", "onnxruntime", "pillow", "peft", "torch", "tra
 def report(
     data: Path, split: str | None, named: Sequence[tuple[str, Path]], losses: Path | None, out: Path, pictures: int
 ) -> None:
-    """Writes the report into `out`. Raises `ReportError`, `ImageError` and what `coco.read` raises."""
+    """Writes the report into `out`. Raises `ReportError`, `ImageError` and `coco.DataError`."""
     splits = coco.splits(data)
-    split = split or splits[-1]  # val, where there are two
+    split = split or next((name for name in splits if name.startswith("val")), splits[-1])  # as evaluate has it
+    if split not in splits:
+        raise ReportError(f"{data} has no split {split!r}: it has {', '.join(splits)}.")
     truth = coco.read(data, split)
     read = [evaluations.read(name, directory) for name, directory in named]
     rows = evaluations.read_losses(losses) if losses else []
@@ -42,24 +45,24 @@ def report(
         for record in answered
     ]
     chosen = ranking.choose(marked, pictures)
-    where = f"{len(answered)} {'held-out pictures' if split == 'val' else 'pictures'}"
+    where = f"{len(answered)} {'held-out pictures' if split.startswith('val') else 'pictures'}"
     provenance = _provenance(read, truth, data, split, losses)
     out.mkdir(parents=True, exist_ok=True)
-    (out / "report.html").write_text(page.render(read, chosen, rows, where, provenance), encoding="utf-8")
-    poster.draw(out / "report.png", read, chosen, rows, where)
+    files.write(out / "report.html", page.render(read, chosen, rows, where, provenance).encode())
+    files.write(out / "report.png", poster.draw(read, chosen, rows, where))
 
 
 def _check(read: Sequence[Evaluation], records: dict[int, coco.Record], fingerprint: str, where: str) -> None:
     """That all evaluations answer the same pictures, and pictures of this truth. Raises `ReportError`."""
     for each in read:
-        path = each.directory / evaluations.PREDICTIONS
+        path = each.directory / PREDICTIONS
         if strange := each.answers.keys() - records.keys():
             raise ReportError(
                 f"{path} answers picture {min(strange)}, which is not in {where}: correct --data or --split."
             )
         if each.figures.data and each.figures.data != fingerprint:
             raise ReportError(
-                f"{each.directory / evaluations.FIGURES} was measured on other data than {where}: evaluate again, "
+                f"{each.directory / FIGURES} was measured on other data than {where}: evaluate again, "
                 "or correct --data or --split."
             )
         if each.answers.keys() != read[0].answers.keys():
@@ -101,11 +104,11 @@ def _evaluation(text: str) -> tuple[str, Path]:
     return name.strip(), Path(directory)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """The command line."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code. Errors are one line on stderr."""
     parser = argparse.ArgumentParser(prog="python -m training.report", description="Show what training changed.")
     parser.add_argument("--data", type=Path, required=True, help="folder of the COCO data that was evaluated on")
-    parser.add_argument("--split", help="train, val or all (default: val, or all where the data has no splits)")
+    parser.add_argument("--split", help="such as val, which is the default if there is one")
     parser.add_argument(
         "--evaluation",
         type=_evaluation,
@@ -125,10 +128,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error("--pictures must be at least 1")
     try:
         report(options.data, options.split, options.evaluation, options.losses, options.out, options.pictures)
-    except (ReportError, ImageError) as error:
-        sys.exit(f"{error}")
+    except (ReportError, ImageError, coco.DataError) as error:
+        print(f"report: {error}", file=sys.stderr)
+        return 1
     print(f"{options.out / 'report.html'} and {options.out / 'report.png'}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

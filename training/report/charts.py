@@ -20,12 +20,13 @@ from .evaluations import Calibration, Loss
 SERIES = ("#5f6b76", "#0072b2", "#d55e00", "#009e73", "#b0559a", "#8a6d00")
 MARKERS = "osD^vP"
 DASHES: tuple[Any, ...] = ((None, None), (5, 2), (None, None), (2, 2), (6, 2, 2, 2), (None, None))
+SIZE = (3.7, 3.2)  # inches; on a phone an SVG keeps nine tenths of it, so that its text stays readable
 INK, MUTED, LINE = "#1d1a17", "#6b645c", "#e4dfd8"
 TRAINING, HELD_OUT = SERIES[1], SERIES[2]
 _VARIABLES = {INK: "--ink", MUTED: "--muted", LINE: "--line"} | {
     colour: f"--series-{number}" for number, colour in enumerate(SERIES)
 }
-STYLE = {
+STYLE: dict[Any, Any] = {
     "axes.edgecolor": LINE,
     "axes.grid": True,
     "axes.labelcolor": MUTED,
@@ -77,7 +78,7 @@ def plot_calibration(axes: Axes, calibrations: Sequence[tuple[int, Calibration]]
 def losses(rows: Sequence[Loss]) -> str:
     """`plot_losses` as SVG."""
     with matplotlib.rc_context(STYLE | {"svg.hashsalt": "losses"}):
-        figure = Figure(figsize=(4.6, 2.9), layout="constrained")
+        figure = Figure(figsize=SIZE, layout="constrained")
         plot_losses(figure.add_subplot(), rows)
         return _svg(figure)
 
@@ -85,7 +86,7 @@ def losses(rows: Sequence[Loss]) -> str:
 def calibration(name: str, calibrations: Sequence[tuple[int, Calibration]]) -> str:
     """`plot_calibration` as SVG."""
     with matplotlib.rc_context(STYLE | {"svg.hashsalt": name}):
-        figure = Figure(figsize=(3.7, 3.2), layout="constrained")
+        figure = Figure(figsize=SIZE, layout="constrained")
         plot_calibration(figure.add_subplot(), calibrations)
         return _svg(figure)
 

@@ -13,8 +13,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-FIGURES = "figures.json"
-PREDICTIONS = "predictions.jsonl"
+from ..evaluate import FIGURES, PREDICTIONS
 
 
 class ReportError(Exception):
@@ -40,6 +39,10 @@ class CaptionFigures(_Model):
     bleu: tuple[Figure, Figure, Figure, Figure]
     rouge_l: Figure
     cider: Figure
+
+    @property
+    def bleu_4(self) -> float | None:
+        return self.bleu[3]
 
 
 class DetectionFigures(_Model):

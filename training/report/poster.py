@@ -1,8 +1,8 @@
 """The report's essentials as a PNG for a README: headline, figures, losses and three pictures of the sheet."""
 
+import io
 import textwrap
 from collections.abc import Sequence
-from pathlib import Path
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -18,15 +18,14 @@ from .ranking import Chosen
 
 SIZE = (12.0, 8.4)  # inches
 DPI = 130
+PAPER = "#faf8f5"
 
 
-def draw(
-    path: Path, evaluations: Sequence[Evaluation], chosen: Sequence[Chosen], losses: Sequence[Loss], where: str
-) -> None:
-    """Writes the PNG. Shows the worst picture, the middle one and the best of `chosen`. Raises `ImageError`."""
+def draw(evaluations: Sequence[Evaluation], chosen: Sequence[Chosen], losses: Sequence[Loss], where: str) -> bytes:
+    """The PNG. Shows the worst picture, the middle one and the best of `chosen`. Raises `ImageError`."""
     with matplotlib.rc_context(charts.STYLE):
-        figure = Figure(figsize=SIZE, dpi=DPI, facecolor="#faf8f5", layout="constrained")
-        top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1.12), hspace=0.03)
+        figure = Figure(figsize=SIZE, dpi=DPI, facecolor=PAPER, layout="constrained")
+        (top,), (bottom,) = figure.subfigures(2, 1, squeeze=False, height_ratios=(1, 1.12), hspace=0.03)
         for part in (top, bottom):
             part.set_facecolor("none")
         title = "\n".join(textwrap.wrap(summary.headline(evaluations, where), 78))
@@ -39,8 +38,10 @@ def draw(
         ranked = sorted(chosen, key=lambda one: one.marked[-1].score)
         picked = {"worst": ranked[0], "middle": ranked[len(ranked) // 2], "best": ranked[-1]}
         for axes, (which, one) in zip(bottom.subplots(1, len(picked)), picked.items(), strict=True):
-            _picture(axes, one, f"The {which} of the sheet", evaluations[-1].name)
-        figure.savefig(path, metadata={"Software": None})
+            _picture(axes, one, f"The {which} of the sheet", [each.name for each in evaluations])
+        buffer = io.BytesIO()
+        figure.savefig(buffer, metadata={"Software": None}, pad_inches=0.25, bbox_inches="tight")
+        return buffer.getvalue()
 
 
 def _bars(axes: Axes, evaluations: Sequence[Evaluation]) -> None:
@@ -73,8 +74,9 @@ def _bars(axes: Axes, evaluations: Sequence[Evaluation]) -> None:
     )
 
 
-def _picture(axes: Axes, chosen: Chosen, title: str, name: str) -> None:
-    """A picture with the boxes of the last evaluation, dashed where they are wrong, and the captions below."""
+def _picture(axes: Axes, chosen: Chosen, title: str, names: Sequence[str]) -> None:
+    """A picture with the boxes of the last evaluation, dashed where they are wrong, and below the true caption, the
+    first evaluation's and the last's."""
     axes.imshow(open_image(chosen.record.path.read_bytes()).image)
     axes.set(xticks=[], yticks=[])
     axes.grid(visible=False)
@@ -93,5 +95,7 @@ def _picture(axes: Axes, chosen: Chosen, title: str, name: str) -> None:
     axes.set_title(title, fontsize=11, color=charts.MUTED, loc="left")
     said = marked.answer.caption.text if marked.answer.caption else ""
     true = chosen.record.captions[0] if chosen.record.captions else ""
-    lines = [f"{who}: {text}" for who, text in (("truth", true), (name, said)) if text]
+    before = chosen.marked[0].answer.caption
+    first = before.text if before and len(chosen.marked) > 1 else ""
+    lines = [f"{who}: {text}" for who, text in (("truth", true), (names[0], first), (names[-1], said)) if text]
     axes.set_xlabel("\n".join("\n".join(textwrap.wrap(line, 52)[:3]) for line in lines), loc="left", color=charts.INK)

@@ -4,17 +4,18 @@ A picture's score is the mean of two shares, of those that it has a truth for:
 
 - objects: F1 of the boxes. A predicted box is right if it overlaps a true one of the same category by IoU 0.5 or more
   that no surer box has taken; 1 where nothing is to be found and nothing was.
-- caption: F1 of the longest common subsequence of words (ROUGE-L with beta 1) against the reference nearest to it,
-  without case and punctuation.
+- caption: ROUGE-L against its references. CIDEr says nothing of a single picture.
 
-Single captions have no CIDEr worth ranking by, hence ROUGE-L. These are for sorting; `evaluate` has the figures.
+The score is for sorting; `evaluate` has the figures.
 """
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 
 from ..coco import Record
+from ..metrics import captions, ptb
 from .evaluations import Answer, Found
 
 IOU = 0.5  # COCO's AP50
@@ -24,7 +25,7 @@ Box = tuple[float, float, float, float]
 @dataclass(frozen=True)
 class Marked:
     """An answer beside the truth. `right` says of each object, and `missed` of each true thing, what became of it;
-    `words` are the caption's, each with whether the nearest reference has it in its place."""
+    `words` are the caption's, each with whether the nearest reference has it in its order."""
 
     answer: Answer
     right: tuple[bool, ...]
@@ -115,35 +116,13 @@ def _mark_caption(text: str, references: Sequence[str]) -> tuple[tuple[tuple[str
     shown = text.split()
     if not references:
         return tuple((word, True) for word in shown), None
+    score = captions.rouge_l([(ptb.tokens(text), [ptb.tokens(one) for one in references])])
     words = [_plain(word) for word in shown]
-    best: tuple[float, set[int]] = (-1.0, set())
-    for reference in references:
-        wanted = [word for word in map(_plain, reference.split()) if word]
-        common = _common(words, wanted)
-        written = sum(map(bool, words))
-        best = max(best, (2 * len(common) / ((written + len(wanted)) or 1), common), key=lambda pair: pair[0])
-    score, common = best
+    matchers = [SequenceMatcher(None, words, [_plain(word) for word in one.split()], False) for one in references]
+    nearest = max(matchers, key=SequenceMatcher.ratio)
+    common = {block.a + i for block in nearest.get_matching_blocks() for i in range(block.size)}
     return tuple((word, i in common or not words[i]) for i, word in enumerate(shown)), score
 
 
 def _plain(word: str) -> str:
     return re.sub(r"\W", "", word).lower()
-
-
-def _common(a: Sequence[str], b: Sequence[str]) -> set[int]:
-    """The places in `a` of a longest common subsequence with `b`; empty words are in none."""
-    longest = [[0] * (len(b) + 1) for _ in range(len(a) + 1)]  # of a[i:] and b[j:]
-    for i in reversed(range(len(a))):
-        for j in reversed(range(len(b))):
-            same = a[i] == b[j] and a[i] != ""
-            longest[i][j] = longest[i + 1][j + 1] + 1 if same else max(longest[i + 1][j], longest[i][j + 1])
-    places, i, j = set(), 0, 0
-    while i < len(a) and j < len(b):
-        if a[i] == b[j] and a[i]:
-            places.add(i)
-            i, j = i + 1, j + 1
-        elif longest[i + 1][j] >= longest[i][j + 1]:
-            i += 1
-        else:
-            j += 1
-    return places

@@ -1,7 +1,8 @@
 """What changed between the first evaluation and the last, in sentences and tables. Measures nothing."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from .evaluations import Evaluation, Figures
 
@@ -12,39 +13,38 @@ class Metric:
 
     name: str
     group: str
-    get: Callable[[Figures], float | None]
+    field: str  # where it stands in figures.json
     unit: str = ""  # "", "%" or "ms"
     more_is_better: bool = True
 
+    def get(self, figures: Figures) -> float | None:
+        """The value, None where it was not measured."""
+        value: Any = figures
+        for part in self.field.split("."):
+            value = None if value is None else getattr(value, part)
+        found: float | None = value
+        return found
+
     def show(self, value: float | None, sign: bool = False) -> str:
-        """Such as `0.512`, `34.0 %`, `+12 ms`; a dash for what was not measured."""
+        """Such as `0.512`, `34.0 %`, with a sign `+3.1 pp`; a dash for what was not measured."""
         if value is None:
             return "–"
-        text = {"%": f"{value:+.1%}", "ms": f"{value:+.1f} ms"}.get(self.unit, f"{value:+.3f}")
+        percent = f"{100 * value:+.1f} {'pp' if sign else '%'}"
+        text = {"%": percent, "ms": f"{value:+.1f} ms"}.get(self.unit, f"{value:+.3f}")
         return text.replace("-", "−") if sign else text.lstrip("+").replace("-", "−")
 
 
 METRICS = (
-    Metric("CIDEr", "Captions", lambda f: f.captions and f.captions.cider),
-    Metric("BLEU-4", "Captions", lambda f: f.captions and f.captions.bleu[3]),
-    Metric("ROUGE-L", "Captions", lambda f: f.captions and f.captions.rouge_l),
-    Metric("Exactly right", "Captions", lambda f: f.captions and f.captions.exact, "%"),
-    Metric("mAP .5:.95", "Detection", lambda f: f.detection and f.detection.map),
-    Metric("AP50", "Detection", lambda f: f.detection and f.detection.ap50),
-    Metric("AP75", "Detection", lambda f: f.detection and f.detection.ap75),
-    Metric(
-        "Calibration error, captions",
-        "Scores",
-        lambda f: f.calibration.captions and f.calibration.captions.error,
-        more_is_better=False,
-    ),
-    Metric(
-        "Calibration error, detections",
-        "Scores",
-        lambda f: f.calibration.detections and f.calibration.detections.error,
-        more_is_better=False,
-    ),
-    Metric("Median time a picture", "Speed", lambda f: f.milliseconds.median, "ms", more_is_better=False),
+    Metric("CIDEr", "Captions", "captions.cider"),
+    Metric("BLEU-4", "Captions", "captions.bleu_4"),
+    Metric("ROUGE-L", "Captions", "captions.rouge_l"),
+    Metric("Exactly right", "Captions", "captions.exact", "%"),
+    Metric("mAP .5:.95", "Detection", "detection.map"),
+    Metric("AP50", "Detection", "detection.ap50"),
+    Metric("AP75", "Detection", "detection.ap75"),
+    Metric("Calibration error, captions", "Scores", "calibration.captions.error", more_is_better=False),
+    Metric("Calibration error, detections", "Scores", "calibration.detections.error", more_is_better=False),
+    Metric("Median time a picture", "Speed", "milliseconds.median", "ms", more_is_better=False),
 )
 _MAIN = tuple(metric for metric in METRICS if metric.name in ("CIDEr", "mAP .5:.95"))
 _QUALITY = tuple(metric for metric in METRICS if metric.group in ("Captions", "Detection"))
