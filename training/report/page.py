@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,10 +139,15 @@ def _panel(title: str, series: int, marked: Marked, colours: Mapping[str, str]) 
         series,
         tuple(_shape(each.label, each.box, colours, right) for each, right in found if each.box is not None),
         (marked.words,) if marked.words else (),
-        marked.missed,
-        tuple(each.label for each, right in found if not right),
+        _counted(marked.missed),
+        _counted([each.label for each, right in found if not right]),
         marked.score,
     )
+
+
+def _counted(labels: Sequence[str]) -> tuple[str, ...]:
+    """Such as `cup`, `book ×9`."""
+    return tuple(label if count == 1 else f"{label} ×{count}" for label, count in Counter(labels).items())
 
 
 def _shape(label: str, box: Sequence[float], colours: Mapping[str, str], right: bool) -> Shape:

@@ -17,7 +17,7 @@ from .page import colours_of
 from .ranking import Chosen
 
 SIZE = (12.0, 8.4)  # inches
-DPI = 130
+DPI = 110
 PAPER = "#faf8f5"
 
 
@@ -91,7 +91,7 @@ def _picture(axes: Axes, chosen: Chosen, title: str, names: Sequence[str]) -> No
         axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, lw=2.2, linestyle=style))
         label = f"{found.label} {found.score:.2f}{'' if right else ' (wrong)'}"
         box = {"facecolor": colour, "edgecolor": "none", "pad": 1.5}
-        axes.text(x1, y1, label, color="white", fontsize=8, va="bottom", bbox=box, clip_on=True)
+        axes.text(max(x1, 0), max(y1, 0), label, color="white", fontsize=8, va="bottom", bbox=box, clip_on=True)
     axes.set_title(title, fontsize=11, color=charts.MUTED, loc="left")
     said = marked.answer.caption.text if marked.answer.caption else ""
     true = chosen.record.captions[0] if chosen.record.captions else ""

@@ -46,6 +46,7 @@ METRICS = (
     Metric("Calibration error, detections", "Scores", "calibration.detections.error", more_is_better=False),
     Metric("Median time a picture", "Speed", "milliseconds.median", "ms", more_is_better=False),
 )
+_SOMETHING = 0.05  # less is as good as nothing, and no multiple of it says much
 _MAIN = tuple(metric for metric in METRICS if metric.name in ("CIDEr", "mAP .5:.95"))
 _QUALITY = tuple(metric for metric in METRICS if metric.group in ("Captions", "Detection"))
 
@@ -108,7 +109,7 @@ def headline(evaluations: Sequence[Evaluation], where: str) -> str:
         if metric.show(before) == metric.show(after):
             return f"{metric.name} stays at {metric.show(after)} on {where}."
         verb = "rises" if after > before else "falls"
-        times = f", {after / before:.1f} times as much," if before > 0 and after / before >= 1.5 else ""
+        times = f", {after / before:.1f} times as much," if before >= _SOMETHING and after / before >= 1.5 else ""
         return f"{metric.name} {verb} from {metric.show(before)} to {metric.show(after)}{times} on {where}."
     return f"{' and '.join(e.name for e in evaluations)}, answering {where}."
 
@@ -124,8 +125,10 @@ def remarks(evaluations: Sequence[Evaluation]) -> list[str]:
     if _MAIN[0].get(last.figures) is not None and before is not None and after is not None:
         said.append(f"{metric.name} goes from {metric.show(before)} to {metric.show(after)}.")
     rows = categories(evaluations)
-    for row in [row for row in rows if row.new and row.values[-1] is not None][:3]:
-        said.append(f"A new category, {row.name}: AP {row.texts[-1]}.")
+    new = [row for row in rows if row.new and row.values[-1] is not None]
+    if new:
+        kinds = f"{len(new)} new categories, the best of them" if len(new) > 1 else "A new category,"
+        said.append(f"{kinds} {new[0].name}: AP {new[0].texts[-1]}.")
     old = [row for row in rows if not row.new and row.change]
     if old and any(row.new for row in rows):
         worst = min(old, key=lambda row: row.difference)
