@@ -128,6 +128,18 @@ def test_what_the_data_has_no_truth_for_is_null(world: Path, tmp_path: Path) -> 
         assert figures["detection" if missing == "captions" else "captions"] is not None
 
 
+def test_pictures_with_captions_alone_count_for_the_captions_alone(world: Path, tmp_path: Path) -> None:
+    shutil.copytree(world, tmp_path / "world")
+    document = json.loads((tmp_path / "world" / "instances.json").read_text())
+    document["images"] = document["images"][:5]
+    document["annotations"] = [one for one in document["annotations"] if one["image_id"] < 5]
+    (tmp_path / "world" / "instances.json").write_text(json.dumps(document))
+    figures = run(Knowing(world), tmp_path / "world", tmp_path / "out")
+    assert figures["calibration"]["captions"]["bins"][0]["count"] == COUNT
+    assert figures["detection"]["map"] == pytest.approx(1)
+    assert figures["calibration"]["detections"]["bins"][0]["count"] == len(document["annotations"])
+
+
 def test_a_picture_that_cannot_be_read_is_left_out(world: Path, tmp_path: Path) -> None:
     shutil.copytree(world, tmp_path / "world")
     (tmp_path / "world" / "images" / "000002.png").write_bytes(b"\x89PNG\r\n\x1a\n no more")
@@ -174,7 +186,7 @@ def test_the_torch_model_is_measured_alike(tmp_path: Path, capsys: pytest.Captur
     [
         (["--artifact", "nowhere"], "nowhere holds no artifact"),
         (["--artifact", str(MINI), "--adapter", "a"], "belong to --checkpoint"),
-        (["--artifact", str(MINI), "--split", "test"], "has no split 'test': it has all"),
+        (["--artifact", str(MINI), "--split", "test"], "has no split 'test'; it has all"),
     ],
 )
 def test_mistakes_are_one_line(

@@ -113,13 +113,15 @@ def test_what_falls_on_a_crowd_is_neither_right_nor_wrong(tmp_path: Path) -> Non
 
 
 def test_files_of_other_tools_are_read(tmp_path: Path) -> None:
-    """Ids from 0, no area, no crowds, an annotation without a box, no info."""
+    """Ids from 0, no area, no crowds, annotations without a box, no info."""
     document = {
         "images": [{"id": 0, "width": 100, "height": 100}],
         "annotations": [{"id": 0, "image_id": 0, "category_id": 0, "bbox": [60, 60, 20, 20]}],
         "categories": [{"id": 0, "name": "person"}],
     }
-    document["annotations"].append({"id": 1, "image_id": 0, "category_id": 0})
+    for bbox in (None, 5, [], [1, 2, None, 4]):
+        document["annotations"].append({"image_id": 0, "category_id": 0, "bbox": bbox})
+    document["annotations"].append({"image_id": 0, "category_id": 0})
     (tmp_path / "instances.json").write_text(json.dumps(document))
     result = {"image_id": 0, "category_id": 0, "bbox": [60, 60, 20, 20], "score": 0.8}
     found = Truth(tmp_path / "instances.json").measure([result], [0])

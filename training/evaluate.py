@@ -170,11 +170,13 @@ def _measure(data: coco.Coco, records: Sequence[coco.Record], answers: dict[int,
     scored = [(caption["score"], right) for (caption, _), right in zip(captioned, exact, strict=True)]
     calibration: dict[str, Any] = {"captions": asdict(calibrate(scored)) if captioned else None, "detections": None}
     if data.instances:
-        category = {name: id_ for id_, name in data.categories.items()}
-        objects = [(id_, one) for id_ in ids for one in answers[id_]["objects"]]
-        found = [_result(id_, category[one["label"]], one) for id_, one in objects if one["label"] in category]
-        files.write(out / DETECTION_RESULTS, json.dumps(found).encode())
         truth = Truth(data.instances)
+        ids = [id_ for id_ in ids if id_ in truth.images]  # some may have captions alone
+        objects = [(id_, one) for id_ in ids for one in answers[id_]["objects"]]
+        found = [
+            _result(id_, data.categories[one["label"]], one) for id_, one in objects if one["label"] in data.categories
+        ]
+        files.write(out / DETECTION_RESULTS, json.dumps(found).encode())
         measured = truth.measure(found, ids)
         constant = truth.measure([one | {"score": 1.0} for one in found], ids)
         figures["detection"] = {
@@ -182,7 +184,7 @@ def _measure(data: coco.Coco, records: Sequence[coco.Record], answers: dict[int,
             "per_category": measured.per_category,
             "map_constant_scores": constant.figures["map"],
         }
-        figures["unknown_labels"] = Counter(one["label"] for _, one in objects if one["label"] not in category)
+        figures["unknown_labels"] = Counter(one["label"] for _, one in objects if one["label"] not in data.categories)
         calibration["detections"] = asdict(calibrate(measured.judged))
     return figures | {"calibration": calibration}
 
@@ -249,9 +251,7 @@ def _trained_at(adapter: Path | None) -> int | None:
 def _read(directory: Path, split: str | None) -> tuple[coco.Coco, str]:
     """The data of the split asked for; without one the held-out split or, of an undivided set, everything."""
     names = coco.splits(directory)
-    chosen = split or next((name for name in names if name.startswith("val")), names[-1])
-    if chosen not in names:
-        raise EvaluationError(f"{directory} has no split {chosen!r}: it has {', '.join(names)}.")
+    chosen = split or next((name for name in names if name.startswith("val")), names[-1] if names else "val")
     return coco.read(directory, chosen), chosen
 
 

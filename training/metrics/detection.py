@@ -44,11 +44,16 @@ class Truth:
 
     def __init__(self, instances: Path) -> None:
         document = json.loads(instances.read_text(encoding="utf-8"))
-        boxed = [one for one in document["annotations"] if len(one.get("bbox") or ()) == 4]
+        boxed = [one for one in document["annotations"] if _is_box(one.get("bbox"))]
         for number, one in enumerate(boxed, 1):  # pycocotools takes id 0 for no match
             area = one.get("area", one["bbox"][2] * one["bbox"][3])
             one |= {"id": number, "area": area, "iscrowd": one.get("iscrowd", 0)}
         self._coco = _index(document | {"annotations": boxed, "info": document.get("info", {})})
+
+    @property
+    def images(self) -> frozenset[int]:
+        """The ids of its pictures."""
+        return frozenset(self._coco.imgs)
 
     def measure(self, results: Sequence[dict[str, Any]], images: Sequence[int]) -> Detection:
         """Measures over these image ids; every result is of one of them, and of a category of the truth."""
@@ -73,6 +78,10 @@ class Truth:
         if results:
             return self._coco.loadRes([dict(one) for one in results])  # which writes into what it is given
         return _index(self._coco.dataset | {"annotations": []})  # `loadRes` cannot read an empty list
+
+
+def _is_box(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 4 and all(isinstance(one, int | float) for one in value)
 
 
 def _index(document: dict[str, Any]) -> COCO:
