@@ -5,10 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import tokenizers
 from fakes import FakePredictor
 from starlette.testclient import TestClient
 
 from handler.api import create_app
+from handler.florence.tokenizer import Tokenizer, complete
+
+pytest_plugins = ("browser",)  # the fixtures of the tests that open a page
 
 # transformers and huggingface_hub must never try the network from a test.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -30,6 +34,20 @@ def refdata() -> Path:
             pytest.fail(message)
         pytest.skip(message)
     return path
+
+
+@pytest.fixture(scope="session")
+def library(refdata: Path) -> tokenizers.Tokenizer:
+    """The checkpoint's bare BART tokenizer of 50,265 tokens, completed."""
+    bare = tokenizers.Tokenizer.from_file(str(refdata / "florence2_tokenizer" / "tokenizer.json"))
+    complete(bare)
+    return bare
+
+
+@pytest.fixture(scope="session")
+def tokenizer(library: tokenizers.Tokenizer) -> Tokenizer:
+    """Florence-2's own, as it is served."""
+    return Tokenizer(library)
 
 
 @pytest.fixture

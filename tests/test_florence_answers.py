@@ -9,13 +9,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handler.florence import tasks
 from handler.florence.answers import NOT_PHRASES, parse
-from handler.florence.tokenizer import Tokenizer, complete
+from handler.florence.tokenizer import Tokenizer
 
 # A task of each kind of answer, by transformers' name of the kind.
 TASK_OF_KIND = {
@@ -27,13 +26,6 @@ TASK_OF_KIND = {
     "description_with_bboxes_or_polygons": tasks.find("open-vocabulary-detection"),
 }
 Labelled = tuple[str, list[float]]  # a label and all coordinates of its object
-
-
-@pytest.fixture(scope="session")
-def tokenizer(refdata: Path) -> Tokenizer:
-    bare = tokenizers.Tokenizer.from_file(str(refdata / "florence2_tokenizer" / "tokenizer.json"))
-    complete(bare)
-    return Tokenizer(bare)
 
 
 def decoded(tokenizer: Tokenizer, raw: str) -> str:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from handler.florence import tasks
 from handler.florence.errors import TaskInputError, UnknownTask
 from handler.florence.tasks import Answer, Input
-from handler.florence.tokenizer import APPENDED, Tokenizer, complete
+from handler.florence.tokenizer import APPENDED, Tokenizer
 
 KINDS = {
     "pure_text": Answer.TEXT,
@@ -110,13 +110,6 @@ def test_text_may_not_spell_a_token(name: str) -> None:
             task.ask(f"a {token} cat")
     for harmless in ("x < y > z", "<b>bold</b>", "<CAPTION>", "loc_1", "<loc_>"):
         assert harmless in task.ask(harmless)
-
-
-@pytest.fixture(scope="session")
-def library(refdata: Path) -> tokenizers.Tokenizer:
-    tokenizer = tokenizers.Tokenizer.from_file(str(refdata / "florence2_tokenizer" / "tokenizer.json"))
-    complete(tokenizer)
-    return tokenizer
 
 
 @given(

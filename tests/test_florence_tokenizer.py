@@ -16,20 +16,6 @@ from handler.florence.tokenizer import APPENDED, BOS, EOS, PAD, Tokenizer, compl
 BASE_VOCABULARY = 50265  # BART's, with its five control tokens
 
 
-@pytest.fixture(scope="session")
-def library(refdata: Path) -> tokenizers.Tokenizer:
-    """The checkpoint's bare BART tokenizer, completed."""
-    tokenizer = tokenizers.Tokenizer.from_file(str(refdata / "florence2_tokenizer" / "tokenizer.json"))
-    assert tokenizer.get_vocab_size() == BASE_VOCABULARY
-    complete(tokenizer)
-    return tokenizer
-
-
-@pytest.fixture(scope="session")
-def tokenizer(library: tokenizers.Tokenizer) -> Tokenizer:
-    return Tokenizer(library)
-
-
 @pytest.fixture
 def small() -> tokenizers.Tokenizer:
     """A byte-level BPE tokenizer of the same make with 260 tokens."""

@@ -1,6 +1,6 @@
 """The report on real evaluations: the miniature, which has never named a heart, and an oracle that answers the truth.
 
-The page is opened in Chromium, as in `test_page`; pictures of it are left in tests/output.
+The page is opened in Chromium, as in `browser`; pictures of it are left in tests/output.
 """
 
 import json
@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from browser import Driver, console, resize, shoot, theme
 from PIL import Image
 from pycocotools import mask
-from test_page import Driver, browser, console, resize, shoot, theme  # noqa: F401 (a fixture is named by tests)
 
 from handler.florence.predictor import Object, Predictor
 from training import coco, shapes
@@ -77,7 +77,7 @@ def written(runs: Runs) -> Path:
 
 
 @pytest.fixture
-def page(browser: Driver, written: Path) -> Iterator[Driver]:  # noqa: F811
+def page(browser: Driver, written: Path) -> Iterator[Driver]:
     resize(browser, 1280, 900)
     theme(browser, "light")
     console(browser)
@@ -158,7 +158,7 @@ def test_the_picture_for_a_readme_and_the_same_bytes_again(runs: Runs, written: 
         assert (tmp_path / name).read_bytes() == (written / name).read_bytes()
 
 
-def test_hostile_names_are_shown_as_they_are(runs: Runs, browser: Driver, tmp_path: Path) -> None:  # noqa: F811
+def test_hostile_names_are_shown_as_they_are(runs: Runs, browser: Driver, tmp_path: Path) -> None:
     def poison(path: Path, change: dict[str, Any]) -> None:
         path.write_text(json.dumps(json.loads(path.read_text()) | change))
 
