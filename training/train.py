@@ -1,7 +1,7 @@
 """COCO -> a LoRA adapter for Florence-2; resumable at any moment.
 
     python -m training.train --base models/mini-checkpoint --data runs/world --image-size 128 --out runs/adapter
-    accelerate launch --num_processes 2 -m training.train --base florence-community/Florence-2-base --revision COMMIT ...
+    accelerate launch --num_processes 2 -m training.train --base HUB_ID --revision COMMIT --data coco --out runs/coco
 
 The loop is transformers' Trainer. Prompts, pixels and coordinates come from `handler.florence`: what is trained is what
 is served. Writes into `--out`:
@@ -24,7 +24,6 @@ import shutil
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +79,8 @@ class LessonTrainer(Trainer):
     """The Trainer, with an order of pictures that depends on seed and epoch alone."""
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
-        return Shuffled(len(self.train_dataset), self.args.seed)
+        lessons: Any = self.train_dataset
+        return Shuffled(len(lessons), self.args.seed)
 
 
 def train(options: argparse.Namespace) -> Path:
@@ -95,7 +95,9 @@ def train(options: argparse.Namespace) -> Path:
     asked = {
         **{name: getattr(options, name) for name in ("revision", "preset", "image_size", "tasks", "epochs", "batch")},
         **{name: getattr(options, name) for name in ("accumulate", "precision", "seed", "flip", "jitter", "patience")},
-        **{"base": str(options.base), "data": training.fingerprint, "learning_rate": learning_rate},
+        "base": str(options.base),
+        "data": training.fingerprint,
+        "learning_rate": learning_rate,
     }
     _claim(out, asked)
     adapter = out / "adapter"
@@ -190,7 +192,9 @@ def load_base(base: str, revision: str | None) -> tuple[Florence2ForConditionalG
     if not Path(base).is_dir() and revision is None:
         raise SettingsError(f"{base} is no folder; to take it from the hub, give the commit with --revision.")
     try:
-        model = Florence2ForConditionalGeneration.from_pretrained(base, revision=revision, dtype=torch.float32)
+        model = Florence2ForConditionalGeneration.from_pretrained(
+            base, revision=revision or "main", dtype=torch.float32
+        )
         file = Path(base, "tokenizer.json")
         if not Path(base).is_dir():
             file = Path(huggingface_hub.hf_hub_download(base, "tokenizer.json", revision=revision))
@@ -305,5 +309,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 if __name__ == "__main__":
     warnings.filterwarnings("ignore", module="transformers|peft")
-    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     sys.exit(main())
