@@ -5,7 +5,7 @@ MODEL ?=
 PIP_INSTALL = .venv/bin/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check artifact mini pretrain figures lock
+.PHONY: help run test check torture artifact mini pretrain figures lock
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -21,6 +21,9 @@ check: .venv/dev.stamp ## lint, types and the arrows between the packages
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+
+torture: .venv/dev.stamp ## attack the service for half an hour, and write docs/torture.json
+	TORTURE=long .venv/bin/python -m pytest tests/test_torture_*.py
 
 artifact: .venv/dev.stamp ## BASE=DIR_OR_HUB_ID [REVISION=COMMIT] [ADAPTER=DIR]: build artifacts/current
 	.venv/bin/python -m build --base $(BASE) $(if $(REVISION),--revision $(REVISION)) \

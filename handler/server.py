@@ -44,6 +44,6 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _address(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
-    if host in ("0.0.0.0", "::"):  # every interface; this one surely
+    if host in ("0.0.0.0", "::"):  # noqa: S104  # every interface; this one surely
         host = "127.0.0.1"
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -39,7 +39,7 @@ async def read_image(request: Request) -> bytes:
         if not body:
             raise MissingImage("The request is empty: send an image as its body, or as the field 'image' of a form.")
         return body
-    async with bounded.form(max_files=1, max_fields=1) as form:
+    async with bounded.form(max_files=1) as form:
         upload = form.get("image")
         if not isinstance(upload, UploadFile) or not upload.size:
             raise MissingImage("The form has no file in its field 'image'.")

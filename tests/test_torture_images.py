@@ -43,9 +43,12 @@ class Server:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with serving("--artifact", "models/mini", program=(sys.executable, "-m", "handler")) as (process, _, address):
-        with closing(Server(process.pid, address)) as server:
-            yield server
+    program = (sys.executable, "-m", "handler")
+    with (
+        serving("--artifact", "models/mini", program=program) as (process, _, address),
+        closing(Server(process.pid, address)) as server,
+    ):
+        yield server
 
 
 @pytest.fixture(scope="module")

@@ -70,6 +70,7 @@ def render(
 
     Raises `ImageError`.
     """
+    # Markup: charts that matplotlib wrote, which escapes what it draws, and our own style sheet.
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -81,7 +82,7 @@ def render(
     for kind in ("captions", "detections"):
         measured = [(i, getattr(e.figures.calibration, kind)) for i, e in enumerate(evaluations)]
         if measured := [(i, each) for i, each in measured if each is not None and each.bins]:
-            calibrations[kind] = Markup(charts.calibration(kind, measured))
+            calibrations[kind] = Markup(charts.calibration(kind, measured))  # noqa: S704
     held_out = [each for each in losses if each.eval_loss is not None]
     return environment.get_template("page.html").render(
         headline=summary.headline(evaluations, where),
@@ -89,13 +90,13 @@ def render(
         evaluations=evaluations,
         figures=summary.figures(evaluations),
         categories=summary.categories(evaluations),
-        losses=Markup(charts.losses(losses)) if losses else None,
+        losses=Markup(charts.losses(losses)) if losses else None,  # noqa: S704
         lowest=min(held_out, key=lambda each: each.eval_loss or 0.0) if held_out else None,
         calibrations=calibrations,
         cards=[card(one, evaluations) for one in chosen],
         where=where,
         provenance=provenance,
-        style=Markup((Path(__file__).parent / "page.css").read_text(encoding="utf-8")),
+        style=Markup((Path(__file__).parent / "page.css").read_text(encoding="utf-8")),  # noqa: S704
     )
 
 
