@@ -53,6 +53,8 @@ lock: .venv/dev.stamp ## pin the runtime's newest versions, with hashes
 	.venv/bin/python -m pip install --quiet uv
 	.venv/bin/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --upgrade --quiet \
 	  --no-emit-index-url --no-header $(HUB:%=--no-emit-package %) --output-file requirements/run.txt
+	echo aws-sam-cli | .venv/bin/uv pip compile - --universal --python-version 3.11 --generate-hashes --upgrade --quiet \
+	  --no-emit-index-url --no-header --output-file requirements/sam.txt
 
 # Python 3.11 puts setuptools in, which nothing here uses: 9 MB less. Later ones do not, and pip then says nothing.
 .venv/bin/python:
@@ -67,3 +69,10 @@ lock: .venv/dev.stamp ## pin the runtime's newest versions, with hashes
 .venv/dev.stamp: requirements/dev.txt | .venv/bin/python
 	$(PIP_INSTALL) --no-deps --requirement requirements/dev.txt
 	@touch $@ .venv/run.stamp
+
+# SAM pins older releases of what the API uses, so it has an environment of its own. Its package also carries Lambda's
+# Runtime Interface Emulator.
+.venv-sam/stamp: requirements/sam.txt
+	$(PYTHON) -m venv .venv-sam
+	.venv-sam/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements/sam.txt
+	@touch $@
