@@ -4,6 +4,7 @@ Turns the core's `Result` into these models and rounds its numbers; does not par
 Coordinates are pixels of the image as it is seen, that is, after its EXIF orientation. Scores are probabilities.
 """
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -51,6 +52,13 @@ class Object(_Schema):
     box: tuple[float, float, float, float] | None = Field(default=None, description="x1, y1, x2, y2.")
     quad: tuple[float, ...] | None = Field(default=None, description="Four corners: x, y alternating, eight numbers.")
     polygons: tuple[tuple[float, ...], ...] | None = Field(default=None, description="Outlines: x, y alternating.")
+
+    @property
+    def bounds(self) -> tuple[float, ...]:
+        """The smallest box around it: x1 <= x2, y1 <= y2 (the model may write corners in any order); empty if it has no
+        place."""
+        points = list(chain.from_iterable([self.box or self.quad or (), *(self.polygons or ())]))
+        return (min(points[0::2]), min(points[1::2]), max(points[0::2]), max(points[1::2])) if points else ()
 
 
 class Caption(_Schema):
