@@ -2,13 +2,14 @@
 PYTHON ?= python3
 PORT ?= 8080
 MODEL ?=
+IMAGE ?= florence-lambda
 PIP_INSTALL = .venv/bin/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check torture artifact mini pretrain figures lock
+.PHONY: help run test check torture artifact mini pretrain figures image base test-e2e lock
 
 help: ## what there is
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 12
 
 run: .venv/run.stamp ## serve the page and the API on http://127.0.0.1:$(PORT); MODEL=DIR names another artifact
 	.venv/bin/python -m handler serve --port $(PORT) $(if $(MODEL),--artifact $(MODEL))
@@ -45,6 +46,25 @@ figures: .venv/dev.stamp ## measure the miniature again, int8 and fp32, on 500 h
 	.venv/bin/python -m training.evaluate --artifact runs/mini-fp32 --data runs/held-out --out runs/mini-figures/fp32
 	cp runs/mini-figures/int8/figures.json models/mini-figures/int8.json
 	cp runs/mini-figures/fp32/figures.json models/mini-figures/fp32.json
+
+# Names of the image's build arguments; see Dockerfile.lambda.
+IMAGE_ARGUMENTS = BASE_IMAGE ARTIFACT BASE REVISION ADAPTER PIP_EXTRA_INDEX_URL
+
+image: ## the Lambda image: [BASE_IMAGE=NAME] [ARTIFACT=DIR], or BASE=… to build its artifact too; prints its size
+	docker build --quiet --file Dockerfile.lambda --tag $(IMAGE) \
+	  $(foreach name,$(IMAGE_ARGUMENTS),$(if $($(name)),--build-arg $(name)='$($(name))')) .
+	@docker image inspect --format '{{.Size}}' $(IMAGE) | awk '{ printf "$(IMAGE): %.0f MB\n", $$1 / 1e6 }'
+
+# The certificates that this machine trusts beside Debian's own go in as well.
+base: ## florence-lambda-base, a base image of Debian's packages: for machines that reach no registry of images
+	mmdebstrap --quiet --variant=minbase --include=python3,python3-venv,ca-certificates \
+	  --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/info/*' \
+	  --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+	  --essential-hook='mkdir -p "$$1/usr/local/share" && cp -R /usr/local/share/ca-certificates "$$1/usr/local/share/"' \
+	  trixie - | docker import - florence-lambda-base
+
+test-e2e: .venv/dev.stamp .venv-sam/stamp ## the image, built and run as on Lambda (needs a Docker engine)
+	.venv/bin/python -m pytest tests/e2e
 
 # `tokenizers` asks for huggingface-hub only to fetch from the hub, which the runtime never does: 35 MB less.
 HUB = huggingface-hub hf-xet httpx2 httpcore2 fsspec filelock pyyaml truststore
