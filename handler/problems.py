@@ -12,9 +12,10 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from .florence.errors import (
     DamagedImage,
@@ -98,6 +99,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(FlorenceError, _from_core)
     app.add_exception_handler(RequestValidationError, _from_validation)
     app.add_exception_handler(HTTPException, _from_framework)
+    app.add_exception_handler(ClientDisconnect, _to_no_one)
     app.add_exception_handler(Exception, _from_nowhere)
     describe = app.openapi
 
@@ -162,6 +164,11 @@ def _from_framework(request: Request, error: Exception) -> JSONResponse:
         detail += "."
     problem = Problem(type="about:blank", title=status.phrase, status=status.value, detail=detail)
     return _respond(problem, error.headers)
+
+
+def _to_no_one(_: Request, error: Exception) -> Response:
+    """The client left before its request was whole: nobody reads this, and it is no fault to log."""
+    return Response(status_code=HTTPStatus.BAD_REQUEST)
 
 
 def _from_nowhere(_: Request, error: Exception) -> JSONResponse:
