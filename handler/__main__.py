@@ -78,9 +78,8 @@ def _question(options: argparse.Namespace, predictor: "Predictor") -> Callable[[
         return lambda data: schemas.detect(manifest, predict(data, [detect]), options.min_score)
     if options.command == "analyze":
         return lambda data: schemas.analyze(manifest, predict(data, [caption, detect]), options.min_score)
-    return lambda data: schemas.task(
-        manifest, predict(data, [ask(options.task, options.input, options.region, data)]), options.min_score
-    )
+    question = ask(options.task, options.input, options.region)
+    return lambda data: schemas.task(manifest, predict(data, [question]), options.min_score)
 
 
 def _parser() -> argparse.ArgumentParser:

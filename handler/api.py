@@ -5,8 +5,10 @@ lifespan at every invocation). Routes read the image, ask the predictor and seri
 documents of errors.
 """
 
+import time
 from collections.abc import Callable
-from typing import Annotated, TypeVar, TypeVarTuple
+from dataclasses import dataclass
+from typing import Annotated
 
 import anyio
 import anyio.to_thread
@@ -17,7 +19,16 @@ from fastapi.types import DecoratedCallable
 from . import __version__, pages, problems, schemas
 from .asks import ask
 from .florence import tasks
-from .florence.errors import DamagedImage, ImageTooLarge, NotAnImage, TaskInputError, UnknownTask, UnsupportedFormat
+from .florence.artifact import Manifest
+from .florence.errors import (
+    DamagedImage,
+    ImageTooLarge,
+    NotAnImage,
+    OutOfTime,
+    TaskInputError,
+    UnknownTask,
+    UnsupportedFormat,
+)
 from .florence.image import MAX_BYTES
 from .florence.predictor import Ask, Predictor, Result
 from .uploads import OPENAPI_BODY, UploadedImage
@@ -35,11 +46,12 @@ _IMAGE_PROBLEMS = (
     ImageTooLarge,
     DamagedImage,
     RequestValidationError,
+    OutOfTime,
     Exception,
 )
-
-Arguments = TypeVarTuple("Arguments")
-Returned = TypeVar("Returned")
+# API Gateway gives up after 29 s (REST) or 30 s (HTTP), a cold start included.
+GATEWAY_SECONDS = 27.0
+RESERVE_SECONDS = 0.5  # of the invocation, to send an answer once generation was cut
 
 router = APIRouter()
 
@@ -53,33 +65,47 @@ def create_app(predictor: Predictor) -> FastAPI:
         docs_url=None,  # the framework's page takes its scripts from a CDN; the one in `pages` does not
         redoc_url=None,
     )
-    app.state.inference = Inference(predictor)
+    app.state.predictor, app.state.one_at_a_time = predictor, anyio.CapacityLimiter(1)
     problems.install(app)
     pages.install(app)
     app.include_router(router)
     return app
 
 
+@dataclass(frozen=True)
 class Inference:
-    """The predictor behind a queue: one image at a time, since each takes all threads and up to 200 MB decoded."""
+    """The predictor behind a queue, for one request: one image at a time, since each takes all threads and up to 200 MB
+    decoded."""
 
-    def __init__(self, predictor: Predictor) -> None:
-        self.manifest = predictor.manifest
-        self._predict = predictor.predict
-        self._one_at_a_time = anyio.CapacityLimiter(1)
+    predictor: Predictor
+    one_at_a_time: anyio.CapacityLimiter
+    deadline: float | None  # a time of `time.perf_counter`
+
+    @property
+    def manifest(self) -> Manifest:
+        """The model's."""
+        return self.predictor.manifest
 
     async def predict(self, image: bytes, *asks: Ask) -> Result:
-        """The answers to `asks`. Raises `ImageError` and `TaskError`."""
-        return await self.alone(self._predict, image, asks)
-
-    async def alone(self, work: Callable[[*Arguments], Returned], *arguments: *Arguments) -> Returned:
-        """`work(*arguments)` in a thread, when its turn comes; the event loop stays free for `/health` meanwhile."""
-        return await anyio.to_thread.run_sync(work, *arguments, limiter=self._one_at_a_time)
+        """The answers to `asks`. Raises `ImageError`, `TaskError` and `OutOfTime`."""
+        # In a thread, so that the event loop stays free for `/health` meanwhile.
+        return await anyio.to_thread.run_sync(
+            self.predictor.predict, image, asks, self.deadline, limiter=self.one_at_a_time
+        )
 
 
 def _inference(request: Request) -> Inference:
-    inference: Inference = request.app.state.inference
-    return inference
+    state = request.app.state
+    return Inference(state.predictor, state.one_at_a_time, _deadline(request))
+
+
+def _deadline(request: Request) -> float | None:
+    """When the answer must be written: Lambda's context, which Mangum hands on, tells what is left."""
+    context = request.scope.get("aws.context")
+    if context is None:
+        return None
+    left: float = context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS
+    return time.perf_counter() + min(left, GATEWAY_SECONDS)
 
 
 Loaded = Annotated[Inference, Depends(_inference)]
@@ -128,8 +154,7 @@ async def run_task(
     min_score: MinScore = 0,
 ) -> schemas.TaskAnswer:
     """Ask any of Florence-2's fifteen tasks."""
-    question = await inference.alone(ask, task, text, region, image)
-    result = await inference.predict(image, question)
+    result = await inference.predict(image, ask(task, text, region))
     return schemas.task(inference.manifest, result, min_score)
 
 

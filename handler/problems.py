@@ -23,6 +23,7 @@ from .florence.errors import (
     ImageTooLarge,
     InputError,
     NotAnImage,
+    OutOfTime,
     TaskInputError,
     UnknownTask,
     UnsupportedFormat,
@@ -44,6 +45,7 @@ class Kind:
     status: HTTPStatus
     title: str
     meaning: str  # for the documentation
+    retry_after: int | None = None  # seconds, where the same request may do better later
 
     @property
     def type(self) -> str:
@@ -84,6 +86,14 @@ KINDS: dict[type[Exception], Kind] = {
     ),
     RequestValidationError: Kind(
         "invalid-request", _UNPROCESSABLE, "Invalid request", "A parameter has a value that cannot be."
+    ),
+    OutOfTime: Kind(
+        "out-of-time",
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "Out of time",
+        "Too little of the time allowed for the request was left to look at the image. `Retry-After` says when to try "
+        "again; a smaller image is quicker.",
+        retry_after=1,
     ),
     Exception: Kind(
         "internal-error",
@@ -133,7 +143,8 @@ def _respond(problem: Problem, headers: Mapping[str, str] | None = None) -> JSON
 
 
 def _problem(kind: Kind, detail: str) -> JSONResponse:
-    return _respond(Problem(type=kind.type, title=kind.title, status=kind.status.value, detail=detail))
+    headers = {"Retry-After": str(kind.retry_after)} if kind.retry_after is not None else None
+    return _respond(Problem(type=kind.type, title=kind.title, status=kind.status.value, detail=detail), headers)
 
 
 def _from_core(_: Request, error: Exception) -> JSONResponse:

@@ -85,7 +85,7 @@ class Objects(_Schema):
 class Answer(_Schema):
     """What every answer tells beside what was asked."""
 
-    truncated: bool = Field(description="An answer reached its longest allowed length and may be incomplete.")
+    truncated: bool = Field(description="An answer reached the longest length or time allowed and may be incomplete.")
     image: Image
     model: Model
     milliseconds: Milliseconds

@@ -32,16 +32,18 @@ class FakePredictor(Predictor):
     def __init__(self) -> None:
         self.manifest: Any = FakeManifest()
         self.asked: list[Ask] = []
+        self.deadline: float | None = None  # of the last question
         self.running = 0
         self.most_running = 0
         self.before: Callable[[], object] = lambda: None  # what happens during an inference: wait, raise
         self._lock = threading.Lock()
 
-    def predict(self, image: bytes, asks: Sequence[Ask]) -> Result:
+    def predict(self, image: bytes, asks: Sequence[Ask], deadline: float | None = None) -> Result:
         with self._lock:
             self.running += 1
             self.most_running = max(self.most_running, self.running)
         try:
+            self.deadline = deadline
             self.before()
             picture = open_image(image)
             self.asked += asks

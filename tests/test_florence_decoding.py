@@ -1,17 +1,17 @@
 """Token for token what transformers' `generate` gives in fp32 on the same weights."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import artifacts
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT
 
 from build import checkpoint
 from handler.florence import decoding, tasks
-from handler.florence.artifact import TOKENIZER
+from handler.florence.artifact import TOKENIZER, Generation
 from handler.florence.engine import Engine
 from handler.florence.image import to_pixels
 from handler.florence.tokenizer import Tokenizer
@@ -28,7 +28,22 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "greedy-cut": {**FLORENCE, "num_beams": 1, "max_new_tokens": 7},
 }
 
-Both = Callable[[int, str, dict[str, Any]], tuple[decoding.Decoded, list[int]]]
+
+class Stop:
+    """Says after `steps` steps that time is up: ours asks by calling it, transformers with what it has written."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+
+    def __call__(self, *written: torch.Tensor, **_: Any) -> Any:
+        self.left -= 1
+        return torch.full((written[0].shape[0],), self.left <= 0) if written else self.left <= 0
+
+
+class Both(Protocol):
+    def __call__(
+        self, index: int, task: str, settings: dict[str, Any], steps: int = ...
+    ) -> tuple[decoding.Decoded, list[int]]: ...
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +55,9 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Both:
     manifest = artifacts.write(loaded, 128, out)
     engine, tokenizer = Engine(out, manifest, threads=1), Tokenizer.load(out / TOKENIZER)
 
-    def answer(index: int, task: str, settings: dict[str, Any]) -> tuple[decoding.Decoded, list[int]]:
+    def answer(
+        index: int, task: str, settings: dict[str, Any], steps: int = 1000
+    ) -> tuple[decoding.Decoded, list[int]]:
         pixels = to_pixels(shapes.draw(7, index).image, 128)
         prompt = tokenizer.encode(tasks.find(task).ask())
         features = engine.see(pixels)
@@ -53,12 +70,16 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Both:
             forced_bos=settings.get("forced_bos_token_id"),
         )
         if generation.num_beams == 1:
-            ours = decoding.greedy(engine, memory, [limit], generation)[0]
+            ours = decoding.greedy(engine, memory, [limit], generation, expired=Stop(steps))[0]
         else:
-            ours = decoding.beam(engine, memory, limit, generation)
+            ours = decoding.beam(engine, memory, limit, generation, expired=Stop(steps))
         ids = [loaded.architecture.image_token] * features.shape[1] + prompt
         made = model.generate(
-            input_ids=torch.tensor([ids]), pixel_values=torch.from_numpy(pixels), do_sample=False, **settings
+            input_ids=torch.tensor([ids]),
+            pixel_values=torch.from_numpy(pixels),
+            do_sample=False,
+            stopping_criteria=[Stop(steps)],
+            **settings,
         )
         return ours, made[0].tolist()[1:]  # without the start token
 
@@ -88,3 +109,57 @@ def test_other_settings(name: str, task: str, both: Both) -> None:
 def test_an_answer_at_the_limit_is_truncated(both: Both) -> None:
     ours, _ = both(0, "<OD>", SETTINGS["greedy-cut"])
     assert ours.truncated
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5, 9])
+@pytest.mark.parametrize("name", ["greedy", "beams", "beams-late"])
+def test_where_time_runs_out_what_is_written_is_the_answer(name: str, steps: int, both: Both) -> None:
+    for index in range(4):
+        ours, expected = both(index, "<OD>", SETTINGS[name], steps)
+        assert list(ours.ids) == expected, index
+        assert len(ours.ids) <= steps
+        assert ours.truncated
+
+
+@pytest.mark.parametrize("name", ["greedy", "beams"])
+def test_an_answer_that_ends_in_time_is_whole(name: str, both: Both) -> None:
+    ours, expected = both(0, "<CAPTION>", SETTINGS[name], 60)
+    assert list(ours.ids) == expected
+    assert not ours.truncated
+
+
+def test_rows_that_have_ended_are_whole_when_time_runs_out_for_others() -> None:
+    class Scripted:
+        """Row 0 ends with its second token, row 1 never."""
+
+        def start(self, rows: int) -> Any:
+            return _Rows()
+
+        def step(self, ids: np.ndarray, cache: Any, memory: Any) -> tuple[np.ndarray, Any]:
+            scores = np.zeros((len(ids), 10), np.float32)
+            scores[:, 5] = 9
+            scores[0, 2 if len(ids) == 2 and ids[0, -1] == 5 else 5] = 20
+            return scores, cache
+
+    class _Rows:
+        def rows(self, index: np.ndarray) -> "_Rows":
+            return self
+
+    generation = Generation(
+        decoder_start=2,
+        bos=0,
+        eos=2,
+        pad=1,
+        forced_bos=None,
+        forced_eos=2,
+        num_beams=1,
+        no_repeat_ngram_size=0,
+        early_stopping=False,
+        length_penalty=1.0,
+        max_length=100,
+    )
+    engine: Any = Scripted()
+    memory: Any = _Rows()
+    ended, cut = decoding.greedy(engine, memory, [50, 50], generation, expired=Stop(4))
+    assert (ended.ids, ended.truncated) == ((5, 2), False)
+    assert (cut.ids, cut.truncated) == ((5, 5, 5, 5), True)

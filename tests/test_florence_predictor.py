@@ -1,10 +1,14 @@
 """From bytes to answers on the committed miniature."""
 
+import io
+
 import pytest
 from conftest import ROOT
+from PIL import Image
 
 from handler.florence import tasks
-from handler.florence.errors import NotAnImage, TaskInputError
+from handler.florence.errors import NotAnImage, OutOfTime, TaskInputError
+from handler.florence.image import Picture, open_image
 from handler.florence.predictor import Ask, Predictor
 
 SAMPLES = sorted((ROOT / "handler" / "page" / "samples").glob("*.png"))
@@ -32,6 +36,76 @@ def test_grounding_finds_the_phrase(predictor: Predictor) -> None:
     found = predictor.predict(SAMPLES[0].read_bytes(), [GROUND]).predictions[0].objects
     assert [thing.label for thing in found] == ["A purple cross"]
     assert found[0].box == pytest.approx((9, 8, 65, 62), abs=3)  # as it was drawn
+
+
+def test_a_region_is_in_pixels_of_the_upright_image_which_is_opened_once(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[bytes] = []
+
+    def count(data: bytes) -> Picture:
+        opened.append(data)
+        return open_image(data)
+
+    monkeypatch.setattr("handler.florence.predictor.open_image", count)
+    exif, buffer = Image.Exif(), io.BytesIO()
+    exif[0x0112] = 6  # turned by 90 degrees
+    picture = Image.open(SAMPLES[0]).convert("RGB").resize((300, 200))
+    picture.transpose(Image.Transpose.ROTATE_90).save(buffer, "PNG", exif=exif)
+    task = tasks.find("region-category")
+    found = predictor.predict(buffer.getvalue(), [DETECT])
+    assert found.size == (300, 200)
+    assert len(opened) == 1
+    for thing in found.predictions[0].objects:
+        assert thing.box is not None
+        x1, y1, x2, y2 = thing.box
+        in_pixels = predictor.predict(buffer.getvalue(), [Ask(task, (x1, y1, x2, y2))]).predictions[0]
+        bins = [int(x1 / 300 * 1000), int(y1 / 200 * 1000), int(x2 / 300 * 1000), int(y2 / 200 * 1000)]
+        in_tokens = Ask(task, "".join(f"<loc_{bin_}>" for bin_ in bins))
+        assert in_pixels.ids == predictor.predict(buffer.getvalue(), [in_tokens]).predictions[0].ids
+        assert thing.label in in_pixels.text  # the right thing is there, not another
+    assert len(opened) == 1 + 2 * len(found.predictions[0].objects) > 4
+    with pytest.raises(TaskInputError, match="needs a region"):
+        predictor.predict(buffer.getvalue(), [Ask(task)])
+
+
+class Clock:
+    """Passes one second each time it is looked at."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        monkeypatch.setattr("handler.florence.predictor.time", self)
+
+    def perf_counter(self) -> float:
+        self.now += 1
+        return self.now
+
+
+def test_a_deadline_cuts_the_answers_where_they_are(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = SAMPLES[0].read_bytes()
+    whole = predictor.predict(image, [DETECT]).predictions[0]
+    Clock(monkeypatch)
+    # The start, then after the image, vision and encoder: 4 looks. Then one for each step; the first writes two tokens.
+    cut = predictor.predict(image, [DETECT], deadline=4 + 5).predictions[0]
+    assert cut.truncated
+    assert not whole.truncated
+    assert cut.ids == whole.ids[: 5 + 1] or cut.ids == whole.ids[:5]
+    assert [thing.label for thing in cut.objects] == [thing.label for thing in whole.objects[: len(cut.objects)]]
+    assert predictor.predict(image, [DETECT], deadline=10_000).predictions[0] == whole
+
+
+def test_too_little_time_is_refused_by_how_long_it_took_last(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = SAMPLES[0].read_bytes()
+    clock = Clock(monkeypatch)
+    predictor.predict(image, [CAPTION])  # vision and encoder take a look each: two seconds
+    for left, enough in ((2, False), (4, False), (5, True)):
+        if enough:
+            assert predictor.predict(image, [CAPTION], clock.now + left).predictions[0].truncated
+        else:
+            with pytest.raises(OutOfTime):
+                predictor.predict(image, [CAPTION], clock.now + left)
 
 
 def test_a_bad_question_costs_nothing(predictor: Predictor) -> None:

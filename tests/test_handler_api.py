@@ -4,6 +4,7 @@ import io
 import json
 import re
 import threading
+import time
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +19,8 @@ from openapi_spec_validator import validate
 from PIL import Image
 
 import handler
-from handler.api import create_app
-from handler.florence import image, locations
+from handler.api import GATEWAY_SECONDS, RESERVE_SECONDS, create_app
+from handler.florence import image
 from handler.florence.tasks import TASKS, find
 from handler.problems import KINDS
 
@@ -92,20 +93,8 @@ def test_every_task(client: TestClient, predictor: FakePredictor, task: Any) -> 
     assert by_name.json()["task"] == task.name
     assert by_name.json()["truncated"] == (task.name == "read")
     assert client.post(f"/tasks/{task.token}", params=params, content=png()).json() == by_name.json()
-    expected = {"none": None, "text": "a red circle", "region": "<loc_100><loc_100><loc_500><loc_500>"}
+    expected = {"none": None, "text": "a red circle", "region": (20, 10, 100, 50)}
     assert [ask.input for ask in predictor.asked] == [expected[task.input]] * 2
-
-
-def test_a_region_is_in_pixels_of_the_oriented_image(client: TestClient, predictor: FakePredictor) -> None:
-    buffer = io.BytesIO()
-    exif = Image.Exif()
-    exif[0x0112] = 6  # turned by 90 degrees: 200 x 100 is seen as 100 x 200
-    Image.new("RGB", (WIDTH, HEIGHT)).save(buffer, "JPEG", exif=exif)
-    region = "10,20,50,100"
-    answer = client.post("/tasks/region-category", params={"region": region}, content=buffer.getvalue())
-    assert (answer.json()["image"]["width"], answer.json()["image"]["height"]) == (HEIGHT, WIDTH)
-    bins = locations.from_text(predictor.asked[0].input or "")
-    assert locations.to_pixels(bins, (HEIGHT, WIDTH)) == pytest.approx([10, 20, 50, 100], abs=0.2)
 
 
 def test_tasks_are_listed_as_the_core_has_them(client: TestClient) -> None:
@@ -148,6 +137,36 @@ def test_health_answers_while_an_inference_runs_and_inferences_do_not_overlap(
         thread.join(30)
     assert statuses == [200, 200, 200]
     assert predictor.most_running == 1
+
+
+class _Context:
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def get_remaining_time_in_millis(self) -> int:
+        return self.left
+
+
+@pytest.mark.parametrize(
+    ("left", "allowed"),
+    [(10_000, 10 - RESERVE_SECONDS), (60_000, GATEWAY_SECONDS), (None, None)],
+    ids=["what Lambda leaves", "what the gateway leaves", "no limit on this machine"],
+)
+def test_the_time_that_is_left_limits_the_answer(
+    predictor: FakePredictor, left: int | None, allowed: float | None
+) -> None:
+    app = create_app(predictor)
+
+    async def in_lambda(scope: Any, receive: Any, send: Any) -> None:
+        await app(scope | ({"aws.context": _Context(left)} if left is not None else {}), receive, send)
+
+    before = time.perf_counter()
+    assert TestClient(in_lambda).post("/caption", content=png()).status_code == 200
+    if allowed is None:
+        assert predictor.deadline is None
+    else:
+        assert predictor.deadline is not None
+        assert before + allowed <= predictor.deadline <= time.perf_counter() + allowed
 
 
 async def _ask(app: Any, headers: list[tuple[bytes, bytes]], receive: Callable[[], Any]) -> int:

@@ -134,10 +134,7 @@ def test_run_asks_any_task(fake: FakePredictor, photos: Path, capsys: Captured, 
     out, err = capsys.readouterr()
     assert out.startswith("0.")
     assert ("may be incomplete" in err) == (task.name == "read")
-    assert (
-        fake.asked[0].input
-        == {"none": None, "text": "a dog", "region": "<loc_100><loc_100><loc_500><loc_500>"}[task.input]
-    )
+    assert fake.asked[0].input == {"none": None, "text": "a dog", "region": (20, 10, 100, 50)}[task.input]
 
 
 def test_an_unknown_task_is_refused_before_a_model_is_loaded(photos: Path, capsys: Captured) -> None:
@@ -145,9 +142,9 @@ def test_an_unknown_task_is_refused_before_a_model_is_loaded(photos: Path, capsy
     assert capsys.readouterr().err.startswith("error: There is no task 'sing'; there are caption, ")
 
 
-def test_an_input_that_does_not_fit_is_a_line(fake: FakePredictor, photos: Path, capsys: Captured) -> None:
+def test_an_input_that_does_not_fit_is_told_once(fake: FakePredictor, photos: Path, capsys: Captured) -> None:
     assert main(["run", "ground", "photos/a.jpg"]) == 1
-    assert "photos/a.jpg: The task ground needs a text as input." in capsys.readouterr().err
+    assert "\nerror: The task ground needs a text as input.\n" in capsys.readouterr().err
 
 
 def test_draw_one(fake: FakePredictor, photos: Path) -> None:

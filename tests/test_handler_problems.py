@@ -11,7 +11,7 @@ from fakes import FakePredictor
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from handler.florence.errors import ArtifactError, DamagedImage, ImageTooLarge, NotAnImage, UnsupportedFormat
+from handler.florence.errors import ArtifactError, DamagedImage, ImageTooLarge, NotAnImage, OutOfTime, UnsupportedFormat
 from handler.florence.image import MAX_BYTES
 from handler.problems import KINDS, MEDIA_TYPE
 
@@ -40,6 +40,7 @@ RAISED = [
     (UnsupportedFormat("TIFF is not read."), 415, "unsupported-format"),
     (ImageTooLarge("20000 x 20000 pixels are too many."), 413, "image-too-large"),
     (DamagedImage("The image breaks off."), 422, "damaged-image"),
+    (OutOfTime("Too little time is left."), 503, "out-of-time"),
 ]
 ASKED: list[tuple[str, dict[str, str], bytes, int, str]] = [
     ("/caption", {}, b"", 400, "missing-image"),
@@ -69,7 +70,9 @@ def test_errors_of_the_core(
         raise error
 
     predictor.before = fail
-    assert check(client.post("/analyze", content=png()), status, slug)["detail"] == str(error)
+    answer = client.post("/analyze", content=png())
+    assert check(answer, status, slug)["detail"] == str(error)
+    assert answer.headers.get("retry-after") == ("1" if status == 503 else None)
 
 
 @pytest.mark.parametrize(("path", "params", "body", "status", "slug"), ASKED)

@@ -104,7 +104,7 @@ def test_the_documentation_shows_every_route_and_problem(page: Driver, site: Sit
     document = httpx2.get(f"{site.address}/openapi.json").json()
     headings = [each.text.replace("\n", " ") for each in page.find_elements(By.CSS_SELECTOR, "#operations h2")]
     assert headings == [f"{method.upper()} {path}" for path, item in document["paths"].items() for method in item]
-    assert len(page.find_elements(By.CSS_SELECTOR, "#kinds > div")) == 9
+    assert len(page.find_elements(By.CSS_SELECTOR, "#kinds > div")) == 10
     assert page.find_element(By.ID, "damaged-image").is_displayed()
     assert page.execute_script(
         "return document.getElementById('damaged-image').getBoundingClientRect().top < innerHeight"

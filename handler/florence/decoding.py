@@ -5,6 +5,7 @@ Token for token what transformers' `generate` gives for the same scores (`Genera
 `ForcedEOSTokenLogitsProcessor`). Knows no text and no tasks.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,8 +29,8 @@ class Stepper(Protocol):
 class Decoded:
     """One answer: its tokens after the start token, `<s>` and `</s>` included, and for each the probability that the
     model gave it (1 for a forced token). `rivals`: for each token of the watched ids the probabilities that the model
-    gave to all of these in its place, float32 [len(watched)]; None for other tokens. `truncated`: the length limit
-    ended it, not the model."""
+    gave to all of these in its place, float32 [len(watched)]; None for other tokens. `truncated`: the length limit or
+    the time limit ended it, not the model."""
 
     ids: tuple[int, ...]
     probabilities: tuple[float, ...]
@@ -46,13 +47,22 @@ class _Choice:
     rivals: np.ndarray | None
 
 
+def _never() -> bool:
+    return False
+
+
 def greedy(
-    engine: Stepper, memory: Memory, limits: list[int], generation: Generation, watched: range = range(0)
+    engine: Stepper,
+    memory: Memory,
+    limits: list[int],
+    generation: Generation,
+    watched: range = range(0),
+    expired: Callable[[], bool] = _never,
 ) -> list[Decoded]:
     """The most probable token at each step, for all rows of `memory` side by side.
 
     `limits` gives each row's longest answer in tokens, forced ones included. Rows leave as they end. `watched`: the ids
-    among which `Decoded.rivals` compares.
+    among which `Decoded.rivals` compares. Once `expired` says so, after any step, what is written is the answer.
     """
     rows = [[generation.decoder_start] for _ in limits]
     chosen: list[list[_Choice]] = [[] for _ in limits]
@@ -85,11 +95,24 @@ def greedy(
             cache, memory = cache.rows(index), memory.rows(index)
             active = [active[place] for place in stay]
         fresh = np.array([[rows[row][-1]] for row in active], np.int64)
+        if active and expired():
+            for row in active:
+                cut[row] = True
+            break
     return [_decoded(choices, truncated) for choices, truncated in zip(chosen, cut, strict=True)]
 
 
-def beam(engine: Stepper, memory: Memory, limit: int, generation: Generation, watched: range = range(0)) -> Decoded:
-    """Beam search over one row of memory with the checkpoint's number of beams; `watched` as in `greedy`."""
+def beam(
+    engine: Stepper,
+    memory: Memory,
+    limit: int,
+    generation: Generation,
+    watched: range = range(0),
+    expired: Callable[[], bool] = _never,
+) -> Decoded:
+    """Beam search over one row of memory with the checkpoint's number of beams; `watched` and `expired` as in `greedy`:
+    the best of what is finished and what is being written is the answer.
+    """
     beams, longest = generation.num_beams, limit + 1
     memory = memory.rows(np.zeros(beams, np.int64))
     running = [[generation.decoder_start]] * beams
@@ -105,12 +128,13 @@ def beam(engine: Stepper, memory: Memory, limit: int, generation: Generation, wa
         plain = np.stack([_log_softmax(row) for row in scores])
         allowed = np.stack([_process(p, row, limit, generation) for p, row in zip(plain, running, strict=True)])
         total = (allowed + running_scores[:, None]).ravel()
+        stop = expired()
         best = _largest(total, 2 * beams)
         candidates = []
         for rank, flat in enumerate(best):
             parent, token = divmod(int(flat), allowed.shape[1])
             row = [*running[parent], token]
-            ended = token == generation.eos or len(row) >= longest
+            ended = token == generation.eos or len(row) >= longest or stop
             forced = _forced(running[parent], limit, generation) is not None
             choices = [*chosen[parent], _choice(token, plain[parent], forced, watched)]
             candidates.append((total[flat], ended, row, choices, parent, rank < beams))
@@ -133,7 +157,7 @@ def beam(engine: Stepper, memory: Memory, limit: int, generation: Generation, wa
         if not improvable or (generation.early_stopping and all(one[1] for one in done)):
             break
     _, _, row, choices = done[0]
-    truncated = len(row) >= longest and (row[-1] != generation.eos or generation.forced_eos is not None)
+    truncated = row[-1] != generation.eos or (len(row) >= longest and generation.forced_eos is not None)
     return _decoded(choices, truncated)
 
 

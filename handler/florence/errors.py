@@ -12,6 +12,7 @@
     │   └── TaskError
     │       ├── UnknownTask          no such task
     │       └── TaskInputError       a task's input is missing, not wanted or malformed
+    ├── OutOfTime                too little time is left to look at the image; later it may be answered
     └── ArtifactError            the model's files cannot be used: names the file and the mend
 
 Every message is one sentence that a user can act on. The core never raises an HTTP exception: `handler.problems`
@@ -57,6 +58,10 @@ class UnknownTask(TaskError):
 
 class TaskInputError(TaskError):
     """A task's input is missing, not wanted, or malformed."""
+
+
+class OutOfTime(FlorenceError):
+    """The deadline is too near to begin; the same question may be answered another time."""
 
 
 class ArtifactError(FlorenceError):

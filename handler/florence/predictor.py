@@ -7,19 +7,29 @@ from pathlib import Path
 
 import numpy as np
 
-from . import answers, artifact, decoding, scores
+from . import answers, artifact, decoding, locations, scores
 from .engine import Engine
+from .errors import OutOfTime
 from .image import open_image, to_pixels
 from .tasks import Task
 from .tokenizer import Tokenizer
 
+Region = tuple[float, float, float, float]
+
 
 @dataclass(frozen=True)
 class Ask:
-    """One question about an image: a task and its input (a phrase, or four location tokens), if it takes one."""
+    """One question about an image: a task and its input, if it takes one: a phrase, or a region as four location tokens
+    or in pixels of the upright image (x1, y1, x2, y2)."""
 
     task: Task
-    input: str | None = None
+    input: str | Region | None = None
+
+    def prompt(self, size: locations.Size) -> str:
+        """What the model is asked, for an image of this width and height. Raises `TaskInputError`."""
+        if isinstance(self.input, tuple):
+            return self.task.ask(locations.to_text(locations.to_bins(self.input, size)))
+        return self.task.ask(self.input)
 
 
 @dataclass(frozen=True)
@@ -72,26 +82,41 @@ class Predictor:
         self.manifest = artifact.read_manifest(directory)
         self._tokenizer = Tokenizer.load(directory / artifact.TOKENIZER)
         self._engine = Engine(directory, self.manifest, threads)
+        self._until_first_token = 0.0  # seconds that vision and encoder took the last time
 
-    def predict(self, image: bytes, asks: Sequence[Ask]) -> Result:
-        """Answers all questions; the vision pass runs once. Raises `ImageError` or `TaskError`."""
-        prompts = [self._tokenizer.encode(ask.task.ask(ask.input)) for ask in asks]
+    def predict(self, image: bytes, asks: Sequence[Ask], deadline: float | None = None) -> Result:
+        """Answers all questions; the vision pass runs once.
+
+        `deadline` is a time of `time.perf_counter`: answers that are not finished then are cut there (`truncated`).
+        Raises `ImageError` or `TaskError`; `OutOfTime` where the deadline would pass before the first token, going by
+        how long it took the last time.
+        """
+        for ask in asks:
+            ask.prompt((1, 1))  # refused here rather than after the image is decoded, which tells the size
         clock = [time.perf_counter()]
         picture = open_image(image)
         pixels = to_pixels(picture.image, self.manifest.image_sizes[0])
         clock.append(time.perf_counter())
+        if deadline is not None and clock[-1] + self._until_first_token >= deadline:
+            raise OutOfTime("Too little time is left to look at the image; try again.")
         features = self._engine.see(pixels)
         clock.append(time.perf_counter())
+        prompts = [self._tokenizer.encode(ask.prompt(picture.size)) for ask in asks]
         memory = self._engine.encode(features, prompts)
         clock.append(time.perf_counter())
+        self._until_first_token = clock[-1] - clock[-3]
+
+        def expired() -> bool:
+            return deadline is not None and time.perf_counter() >= deadline
+
         generation = self.manifest.generation
         limits = [min(ask.task.max_new_tokens + 2, generation.max_length - 1) for ask in asks]
         watched = self._tokenizer.location_ids
         if generation.num_beams == 1:
-            decoded = decoding.greedy(self._engine, memory, limits, generation, watched)
+            decoded = decoding.greedy(self._engine, memory, limits, generation, watched, expired)
         else:
             decoded = [
-                decoding.beam(self._engine, memory.rows(np.array([row])), limit, generation, watched)
+                decoding.beam(self._engine, memory.rows(np.array([row])), limit, generation, watched, expired)
                 for row, limit in enumerate(limits)
             ]
         clock.append(time.perf_counter())
