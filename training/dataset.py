@@ -224,21 +224,23 @@ class Lessons(Dataset[Example]):
 
 
 class Shuffled(Sampler[int]):
-    """The indices of one epoch, each record once, in an order drawn from the seed and the epoch."""
+    """The indices of a whole run, epoch after epoch: in each, every record once, in an order drawn from the seed.
 
-    def __init__(self, count: int, seed: int) -> None:
-        self._count, self._seed, self._epoch = count, seed, 0
+    One sampler for the run, because a sampler that is told the epoch is not told it by accelerate where several
+    processes resume in the middle of one.
+    """
 
-    def set_epoch(self, epoch: int) -> None:
-        """Which epoch the next iteration is of; accelerate calls it."""
-        self._epoch = epoch
+    def __init__(self, count: int, seed: int, length: int) -> None:
+        """`count` records, `length` indices in all."""
+        self._count, self._seed, self._length = count, seed, length
 
     def __len__(self) -> int:
-        return self._count
+        return self._length
 
     def __iter__(self) -> Iterator[int]:
-        drawn = np.random.default_rng((self._seed, self._epoch, 1)).permutation(self._count)
-        return iter((self._epoch * self._count + drawn).tolist())
+        for epoch in range(math.ceil(self._length / self._count)):
+            drawn = np.random.default_rng((self._seed, epoch, 1)).permutation(self._count)
+            yield from (epoch * self._count + drawn)[: self._length - epoch * self._count].tolist()
 
 
 class Collate:

@@ -16,11 +16,8 @@ Does not evaluate captions or boxes: `evaluate.py` does, on the served artifact.
 """
 
 import argparse
-import csv
-import io
 import json
 import os
-import shutil
 import sys
 import warnings
 from collections.abc import Sequence
@@ -32,55 +29,31 @@ import tokenizers
 import torch
 import transformers
 from torch.utils.data import Sampler
-from transformers import Florence2ForConditionalGeneration, Trainer, TrainerCallback, TrainingArguments
-from transformers.trainer_callback import EarlyStoppingCallback
+from transformers import (
+    EarlyStoppingCallback,
+    Florence2ForConditionalGeneration,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
 
 from handler.florence import tasks, tokenizer
 
-from . import coco, files, lora
+from . import callbacks, coco, files, lora
 from .dataset import Collate, Lessons, Shuffled
 
 HELD_OUT = 512  # pictures that the held-out loss is measured on, at most
 LOGS = 200  # rows of losses.csv in a whole run
 LOGS_A_CHECKPOINT = 10  # after each of these the held-out loss is measured and the state saved
 WARM_UP = 0.05  # share of the steps
-_WHOLE = "whole"  # stands in a checkpoint that was written to its end
-
-
-class LossFile(TrainerCallback):
-    """`losses.csv` out of the trainer's own history, which its checkpoints carry: a resumed run has no row twice."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if not state.is_world_process_zero:
-            return
-        rows: dict[int, dict[str, Any]] = {}
-        for entry in state.log_history:
-            rows.setdefault(entry["step"], {}).update(entry)
-        text = io.StringIO()
-        columns = ["step", "loss", "eval_loss", "learning_rate"]
-        writer = csv.DictWriter(text, columns, restval="", extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(row for row in rows.values() if "loss" in row or "eval_loss" in row)
-        files.write(self.path, text.getvalue().encode())
-
-
-class MarkWhole(TrainerCallback):
-    """The trainer writes a checkpoint's files one after the other; one that was killed between them has no mark."""
-
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if state.is_world_process_zero:
-            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / _WHOLE).touch()
 
 
 class LessonTrainer(Trainer):
-    """The Trainer, with an order of pictures that depends on seed and epoch alone."""
+    """The Trainer, with an order of pictures that depends on the seed alone."""
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         lessons: Any = self.train_dataset
-        return Shuffled(len(lessons), self.args.seed)
+        return Shuffled(len(lessons), self.args.seed, self.args.max_steps * _batch(self.args))
 
 
 def train(options: argparse.Namespace) -> Path:
@@ -112,16 +85,15 @@ def train(options: argparse.Namespace) -> Path:
     check = Lessons(held_out.records, words, size, mix, options.seed, flip=0.0, jitter=0.0)
     collate = Collate(size, model.config.image_token_id)
     adapted = lora.attach(model, preset, options.seed)
-    if options.gradient_checkpointing:
-        adapted.enable_input_require_grads()
-    batch = options.batch * options.accumulate * int(os.environ.get("WORLD_SIZE", "1"))
+    precision = _precision(options.precision)
+    batch = options.batch * options.accumulate * int(os.environ.get("WORLD_SIZE", "1"))  # pictures to one step
     steps = max(1, int(len(lessons) * options.epochs) // batch)
     log_every = max(1, steps // LOGS)
     save_every = log_every * LOGS_A_CHECKPOINT
-    precision = options.precision if options.precision != "auto" else _precision()
+    begun = callbacks.last_whole(out / "checkpoints")
     arguments = TrainingArguments(
         output_dir=str(out / "checkpoints"),
-        max_steps=steps,
+        max_steps=callbacks.stopped_early(begun) or steps,
         per_device_train_batch_size=options.batch,
         per_device_eval_batch_size=options.batch,
         gradient_accumulation_steps=options.accumulate,
@@ -136,10 +108,11 @@ def train(options: argparse.Namespace) -> Path:
         fp16=precision == "fp16",
         use_cpu=not torch.cuda.is_available(),
         logging_steps=log_every,
+        logging_nan_inf_filter=False,
+        disable_tqdm=not sys.stderr.isatty(),
         eval_strategy="steps",
         eval_steps=save_every,
         save_steps=save_every,
-        save_total_limit=2,
         load_best_model_at_end=True,
         metric_for_best_model="eval_loss",
         greater_is_better=False,
@@ -148,22 +121,28 @@ def train(options: argparse.Namespace) -> Path:
         remove_unused_columns=False,
         label_names=["labels"],
         dataloader_num_workers=options.workers,
-        dataloader_drop_last=True,
         ddp_find_unused_parameters=False,
-        report_to="tensorboard",
+        report_to="none",
         seed=options.seed,
     )
-    callbacks: list[TrainerCallback] = [LossFile(out / "losses.csv"), MarkWhole()]
+    watching: list[TrainerCallback] = [
+        callbacks.Epochs(steps * batch / len(lessons)),
+        callbacks.LossFile(out / "losses.csv"),
+        callbacks.Curves(out / "tensorboard"),
+        callbacks.Checkpoints(),
+    ]
     if options.patience:
-        callbacks.append(EarlyStoppingCallback(options.patience))
+        watching.append(EarlyStoppingCallback(options.patience))
     trainer = LessonTrainer(
-        adapted, arguments, data_collator=collate, train_dataset=lessons, eval_dataset=check, callbacks=callbacks
+        adapted, arguments, data_collator=collate, train_dataset=lessons, eval_dataset=check, callbacks=watching
     )
     if trainer.is_world_process_zero():
         count, total = lora.trainable(adapted)
         print(f"{len(lessons)} pictures to learn from, {len(check)} held out; {_set_aside(training)}")
         print(f"trainable: {count:,} of {total:,} parameters ({count / total:.2%}); {steps} steps in {precision}")
-    trainer.train(resume_from_checkpoint=_last_whole(out / "checkpoints"))
+        if begun:
+            print(f"going on from {begun}")
+    trainer.train(resume_from_checkpoint=str(begun) if begun else None)
     if trainer.is_world_process_zero():
         provenance = lora.Provenance(
             base=_name(options.base),
@@ -177,8 +156,8 @@ def train(options: argparse.Namespace) -> Path:
             tools=lora.tools(),
         )
         lora.save(adapted, adapter, provenance)
-        if lessons.broken:
-            print(f"{lessons.broken} times a picture could not be read and another took its place.")
+        if lessons.broken or check.broken:
+            print(f"passed over, another in its place: {lessons.broken} pictures, {check.broken} held out")
         print(f"{adapter}: held-out loss {trainer.state.best_metric:.4f}")
     return adapter
 
@@ -235,23 +214,22 @@ def _claim(out: Path, asked: dict[str, Any]) -> None:
         files.write_json(file, asked)
 
 
-def _last_whole(checkpoints: Path) -> str | None:
-    """The newest checkpoint that was written to its end; torn ones are removed."""
-    whole = None
-    found = checkpoints.glob("checkpoint-*") if checkpoints.is_dir() else ()
-    for path in sorted(found, key=lambda path: int(path.name.split("-")[1])):
-        if (path / _WHOLE).exists():
-            whole = str(path)
-        elif int(os.environ.get("RANK", "0")) == 0:
-            shutil.rmtree(path)
-    return whole
-
-
-def _precision() -> str:
-    """bf16 where the GPU has it (Ampere and later), fp16 on older ones such as the T4, fp32 on a CPU."""
+def _precision(asked: str) -> str:
+    """What is asked for or, of itself, bf16 where the GPU has it (Ampere and later), fp16 on older ones such as the T4,
+    fp32 on a CPU. Raises `SettingsError` for fp16 without a GPU."""
     if not torch.cuda.is_available():
-        return "fp32"
-    return "bf16" if torch.cuda.get_device_capability() >= (8, 0) else "fp16"
+        if asked == "fp16":
+            raise SettingsError("fp16 needs a GPU; without one take --precision bf16 or fp32.")
+        return "fp32" if asked == "auto" else asked
+    if asked == "auto":
+        return "bf16" if torch.cuda.get_device_capability() >= (8, 0) else "fp16"
+    return asked
+
+
+def _batch(arguments: TrainingArguments) -> int:
+    """Pictures to one step, over all processes."""
+    processes: int = arguments.world_size
+    return arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps * processes
 
 
 def _name(base: str) -> str:
