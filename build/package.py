@@ -84,6 +84,7 @@ def write_manifest(
         notice=notice,
         precision=precision,
         image_sizes=sizes,
+        positions=positions,
         vocabulary=described.text.vocabulary,
         decoder_layers=described.text.decoder_layers,
         decoder_heads=described.text.decoder_heads,

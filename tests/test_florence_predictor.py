@@ -1,13 +1,18 @@
 """From bytes to answers on the committed miniature."""
 
 import io
+import json
+import shutil
+from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 from conftest import ROOT
 from PIL import Image
 
-from handler.florence import tasks
-from handler.florence.errors import NotAnImage, OutOfTime, TaskInputError
+from handler.florence import artifact, tasks
+from handler.florence.errors import ArtifactError, NotAnImage, OutOfTime, TaskInputError
 from handler.florence.image import Picture, open_image
 from handler.florence.predictor import Ask, Predictor
 
@@ -113,3 +118,54 @@ def test_a_bad_question_costs_nothing(predictor: Predictor) -> None:
         predictor.predict(b"", [Ask(tasks.find("ground"))])
     with pytest.raises(NotAnImage):
         predictor.predict(b"not an image at all", [CAPTION])
+
+
+@pytest.mark.parametrize("words", [300, 2_000, 1_000_000])
+def test_a_text_that_the_encoder_has_no_room_for_is_refused(predictor: Predictor, words: int) -> None:
+    with pytest.raises(TaskInputError, match="at most"):
+        predictor.predict(SAMPLES[0].read_bytes(), [Ask(tasks.find("ground"), "circle " * words)])
+
+
+def test_the_longest_text_that_fits_is_answered(predictor: Predictor) -> None:
+    room = predictor.manifest.positions - artifact.image_tokens(128)
+    words = room - len(predictor._tokenizer.encode(tasks.find("ground").ask("circle"))) + 1  # a token each
+    predictor.predict(SAMPLES[0].read_bytes(), [Ask(tasks.find("ground"), "circle " * words)])
+    with pytest.raises(TaskInputError, match=f"{room + 1} tokens; at most {room} fit"):
+        predictor.predict(SAMPLES[0].read_bytes(), [Ask(tasks.find("ground"), "circle " * (words + 1))])
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "decoder.onnx", "tokenizer.json"])
+def test_a_flipped_bit_is_found_before_anything_is_served(tmp_path: Path, name: str) -> None:
+    copy = Path(shutil.copytree(ROOT / "models" / "mini", tmp_path / "artifact"))
+    data = bytearray((copy / name).read_bytes())
+    data[len(data) // 2] ^= 4
+    (copy / name).write_bytes(data)
+    with pytest.raises(ArtifactError, match=rf"{name} is damaged"):
+        Predictor(copy)
+
+
+def test_the_weights_of_another_build_are_refused(tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(ROOT / "models" / "mini", tmp_path / "artifact"))
+    weights = copy / "weights.safetensors"
+    weights.write_bytes(np.random.default_rng(0).permutation(np.fromfile(weights, np.uint8)).tobytes())
+    with pytest.raises(ArtifactError, match=r"weights\.safetensors is damaged"):
+        Predictor(copy)
+
+
+@pytest.mark.parametrize("elsewhere", ["../secret.bin", "/etc/hostname", "no-such-file"])
+def test_a_graph_that_reads_another_file_is_refused(tmp_path: Path, elsewhere: str) -> None:
+    """Even where the manifest has been made to agree."""
+    copy = Path(shutil.copytree(ROOT / "models" / "mini", tmp_path / "artifact"))
+    shutil.copy(copy / artifact.WEIGHTS, tmp_path / "secret.bin")
+    graph = onnx.load(copy / artifact.DECODER, load_external_data=False)
+    for tensor in graph.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = elsewhere
+    onnx.save(graph, copy / artifact.DECODER)
+    raw = json.loads((copy / artifact.MANIFEST).read_text())
+    size, hashed = (copy / artifact.DECODER).stat().st_size, artifact.sha256(copy / artifact.DECODER)
+    raw["files"][artifact.DECODER] = {"bytes": size, "sha256": hashed}
+    (copy / artifact.MANIFEST).write_text(json.dumps(raw))
+    with pytest.raises(ArtifactError, match=r"decoder\.onnx cannot be loaded"):
+        Predictor(copy)

@@ -60,6 +60,7 @@ class Reference(Predictor):
             notice="",
             precision="fp32",
             image_sizes=(image_size,),
+            positions=text.max_position_embeddings,
             vocabulary=text.vocab_size,
             decoder_layers=text.decoder_layers,
             decoder_heads=text.decoder_attention_heads,

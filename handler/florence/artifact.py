@@ -29,6 +29,11 @@ def vision_file(size: int) -> str:
     return f"vision_{size}.onnx"
 
 
+def image_tokens(size: int) -> int:
+    """How many tokens an image of `size` pixels a side is to the encoder: the last grid's places and their mean."""
+    return (-(-size // 32)) ** 2 + 1
+
+
 @dataclass(frozen=True)
 class Generation:
     """How the checkpoint wants to be decoded; names as in transformers' generation config."""
@@ -54,6 +59,7 @@ class Manifest:
     notice: str  # what a user must know before trusting an answer; "" if nothing
     precision: str  # int8 or fp32
     image_sizes: tuple[int, ...]  # pixels a side; the first is the default
+    positions: int  # tokens that the encoder reads at most, those of the image included
     vocabulary: int
     decoder_layers: int
     decoder_heads: int
@@ -98,6 +104,9 @@ def read_manifest(directory: Path) -> Manifest:
         )
     except (KeyError, TypeError) as error:
         raise ArtifactError(f"{path} is not a manifest: {error}. Build the artifact again.") from error
+    read = {WEIGHTS, TOKENIZER, ENCODER, DECODER, *map(vision_file, manifest.image_sizes)}
+    if unnamed := sorted(read - manifest.files.keys()):
+        raise ArtifactError(f"{path} does not name {', '.join(unnamed)}. Build the artifact again.")
     for name, facts in manifest.files.items():
         if Path(name).name != name:
             raise ArtifactError(f"{path} names {name!r}, which is outside the artifact's folder.")

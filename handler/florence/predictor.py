@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from . import answers, artifact, decoding, locations, scores
 from .engine import Engine
-from .errors import OutOfTime
+from .errors import OutOfTime, TaskInputError
 from .image import open_image, to_pixels
 from .tasks import Task
 from .tokenizer import Tokenizer
@@ -80,8 +81,15 @@ class Predictor:
     def __init__(self, directory: Path, threads: int | None = None) -> None:
         """Raises `ArtifactError`."""
         self.manifest = artifact.read_manifest(directory)
-        self._tokenizer = Tokenizer.load(directory / artifact.TOKENIZER)
-        self._engine = Engine(directory, self.manifest, threads)
+        # Beside the loading of the graphs, which takes longer: hashing reads the weights at 1.7 GB/s on one core, from
+        # pages that the first answer needs anyway. Its complaint names the file, so it goes before theirs.
+        with ThreadPoolExecutor(1) as beside:
+            hashes = beside.submit(artifact.verify_hashes, directory, self.manifest)
+            try:
+                self._tokenizer = Tokenizer.load(directory / artifact.TOKENIZER)
+                self._engine = Engine(directory, self.manifest, threads)
+            finally:
+                hashes.result()
         self._until_first_token = 0.0  # seconds that vision and encoder took the last time
 
     def predict(self, image: bytes, asks: Sequence[Ask], deadline: float | None = None) -> Result:
@@ -91,8 +99,8 @@ class Predictor:
         Raises `ImageError` or `TaskError`; `OutOfTime` where the deadline would pass before the first token, going by
         how long it took the last time.
         """
-        for ask in asks:
-            ask.prompt((1, 1))  # refused here rather than after the image is decoded, which tells the size
+        for ask in asks:  # refused here rather than after the image is decoded, which tells the size
+            self._check(ask)
         clock = [time.perf_counter()]
         picture = open_image(image)
         pixels = to_pixels(picture.image, self.manifest.image_sizes[0])
@@ -127,6 +135,15 @@ class Predictor:
             format=picture.format,
             milliseconds={name: (after - before) * 1000 for name, before, after in stages},
         )
+
+    def _check(self, ask: Ask) -> None:
+        """Raises `TaskInputError` where the input does not fit the task, or the encoder."""
+        room = self.manifest.positions - artifact.image_tokens(self.manifest.image_sizes[0])
+        tokens = len(self._tokenizer.encode(ask.prompt((1, 1))))
+        if tokens > room:
+            raise TaskInputError(
+                f"The text for the task {ask.task.name} makes a question of {tokens} tokens; at most {room} fit."
+            )
 
     def _read(self, ask: Ask, decoded: decoding.Decoded, size: tuple[int, int]) -> Prediction:
         pieces = self._tokenizer.pieces(decoded.ids)

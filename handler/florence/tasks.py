@@ -34,6 +34,10 @@ class Answer(StrEnum):
     QUADS = "quads"  # ocr: each text with its four corners
 
 
+MAX_TEXT = (
+    4096  # characters of a text input, before it is cut into tokens: more than any encoder here has positions for
+)
+
 # What must not stand in a text input: it would reach the model as a token, not as text.
 _CONTROL_TOKEN = re.compile(
     r"<loc_\d+>|</?(?:s|pad|unk|mask|image|od|ocr|cap|ncap|dcap|grounding|seg|region_cap|region_to_desciption|"
@@ -72,6 +76,10 @@ class Task:
             bins = locations.from_text(value)
             if locations.to_text(bins) != value or len(bins) != 4 or max(bins) >= locations.BINS:
                 raise TaskInputError("A region is four location tokens from <loc_0> to <loc_999>: x1, y1, x2, y2.")
+        elif len(value) > MAX_TEXT:
+            raise TaskInputError(
+                f"The text for the task {self.name} has {len(value):,} characters; at most {MAX_TEXT:,}."
+            )
         elif _CONTROL_TOKEN.search(value):
             raise TaskInputError(f"The text for the task {self.name} must not hold tokens such as <loc_0> or </s>.")
         return self.prompt.replace("{input}", value)
