@@ -51,6 +51,17 @@ def tokenizer(library: tokenizers.Tokenizer) -> Tokenizer:
 
 
 @pytest.fixture
+def one_thread() -> Iterator[None]:
+    """torch on one thread, as tiny models want it: on a busy machine two wait for each other, four times as long."""
+    import torch  # seconds that the tests of the server do without
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def predictor() -> FakePredictor:
     return FakePredictor()
 
