@@ -6,7 +6,7 @@ IMAGE ?= florence-lambda
 PIP_INSTALL = .venv/bin/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check torture artifact mini pretrain figures image base test-e2e lock
+.PHONY: help run test check torture artifact mini pretrain figures picture image base test-e2e lock
 
 help: ## what there is
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -16,6 +16,10 @@ run: .venv/run.stamp ## serve the page and the API on http://127.0.0.1:$(PORT); 
 
 test: .venv/dev.stamp ## all tests (Debian's chromium and chromium-driver are needed for the page's)
 	.venv/bin/python -m pytest
+
+picture: .venv/dev.stamp ## take docs/page.png, the README's picture, again
+	.venv/bin/python -m pytest tests/test_page.py -k miniature_answers
+	cp tests/output/page-miniature.png docs/page.png
 
 check: .venv/dev.stamp ## lint, types and the arrows between the packages
 	.venv/bin/ruff check .

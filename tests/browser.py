@@ -9,7 +9,7 @@ import io
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,8 @@ from PIL import Image, ImageDraw
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import WebDriverWait
+from selenium.webdriver.support.ui import Select, WebDriverWait
+from starlette.types import ASGIApp
 
 from handler import pages
 from handler.api import create_app
@@ -41,6 +42,7 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--use-fake-device-for-media-stream",  # a camera
 )
 CAPTION = "a fake answer to caption"
 Driver = webdriver.Chrome
@@ -63,10 +65,15 @@ def picture(width: int = 320, height: int = 240) -> bytes:
     return buffer.getvalue()
 
 
+def serving(predictor: Predictor) -> AbstractContextManager[str]:
+    """The app with this predictor, see `running`."""
+    return running(create_app(predictor))
+
+
 @contextmanager
-def serving(predictor: Predictor) -> Iterator[str]:
-    """The app under uvicorn in a thread; its address."""
-    server = uvicorn.Server(uvicorn.Config(create_app(predictor), port=0, log_level="error", lifespan="off"))
+def running(app: ASGIApp) -> Iterator[str]:
+    """An app under uvicorn in a thread; its address."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off"))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
@@ -115,17 +122,29 @@ def page(browser: Driver, site: Site) -> Iterator[Driver]:
     resize(browser, 1280, 900)
     theme(browser, "light")
     site.predictor.before = lambda: None
+    site.predictor.asked.clear()
+    browser.execute_cdp_cmd("Browser.resetPermissions", {})
     browser.get(site.address)
-    wait(browser, lambda: shown(browser, "samples"))
+    started(browser)
     console(browser)
     yield browser
-    assert [error for error in console(browser) if "400 (Bad Request)" not in error] == []  # Chromium's own, of a fetch
+    assert console(browser) == []
+
+
+def started(driver: Driver) -> None:
+    """Waits until the page knows its samples and its tasks."""
+    wait(driver, lambda: shown(driver, "samples"))
+    wait(driver, lambda: len(driver.find_elements(By.CSS_SELECTOR, "#task option")) == 16)
 
 
 def console(driver: Driver) -> list[str]:
-    """The console's errors since the last call; those of the content security policy are among them."""
+    """The console's errors since the last call; those of the content security policy are among them.
+
+    Without Chromium's own about a request that was answered with an error, or not at all.
+    """
     entries = driver.get_log("browser")  # type: ignore[no-untyped-call]
-    return [entry["message"] for entry in entries if entry["level"] == "SEVERE"]
+    errors = [entry["message"] for entry in entries if entry["level"] == "SEVERE"]
+    return [error for error in errors if "Failed to load resource" not in error]
 
 
 def resize(driver: Driver, width: int, height: int) -> None:
@@ -143,7 +162,8 @@ def wait(driver: Driver, condition: Callable[[], object]) -> None:
 
 
 def shown(driver: Driver, element: str) -> bool:
-    return driver.find_element(By.ID, element).is_displayed()
+    seen: bool = driver.execute_script("return document.getElementById(arguments[0]).checkVisibility()", element)
+    return seen
 
 
 def text(driver: Driver, element: str) -> str:
@@ -152,7 +172,13 @@ def text(driver: Driver, element: str) -> str:
 
 
 def rows(driver: Driver) -> list[str]:
-    return [row.text.replace("\n", " ") for row in driver.find_elements(By.CSS_SELECTOR, "#objects li")]
+    """What is seen of each row of the list of objects: its label and its score, or how many share the label."""
+    script = """
+        const seen = (row) => [...row.querySelectorAll(".label, .number")].map((part) => part.textContent).join(" ");
+        return [...document.querySelectorAll("#objects .row")].map(seen);
+    """
+    values: list[str] = driver.execute_script(script)
+    return values
 
 
 def choose(driver: Driver, path: Path) -> None:
@@ -164,6 +190,21 @@ def click_sample(driver: Driver) -> None:
     wait(driver, lambda: shown(driver, "result"))
 
 
+def pick(driver: Driver, task: str) -> None:
+    Select(driver.find_element(By.ID, "task")).select_by_value(task)
+
+
+def ask(driver: Driver) -> None:
+    driver.find_element(By.ID, "ask").click()
+    wait(driver, lambda: shown(driver, "result"))
+
+
+def permit(driver: Driver, origin: str, name: str, setting: str) -> None:
+    """A permission of the browser (`camera`, `clipboard-write`), `granted` or `denied`."""
+    command = {"origin": origin, "permission": {"name": name}, "setting": setting}
+    driver.execute_cdp_cmd("Browser.setPermission", command)
+
+
 def pixel(driver: Driver, x: float, y: float) -> list[int]:
     """Red, green, blue, alpha of the overlay, at this part of its width and height."""
     script = """
@@ -172,6 +213,20 @@ def pixel(driver: Driver, x: float, y: float) -> list[int]:
     """
     values: list[int] = driver.execute_script(script, x, y)
     return values
+
+
+def painted(driver: Driver, colour: str) -> int:
+    """How many pixels of the overlay have exactly this colour."""
+    script = """
+        const canvas = document.getElementById("overlay");
+        const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+        const wanted = arguments[0];
+        let count = 0;
+        for (let i = 0; i < data.length; i += 4) count += wanted.every((value, j) => data[i + j] === value);
+        return count;
+    """
+    count: int = driver.execute_script(script, rgba(colour))
+    return count
 
 
 def rgba(colour: str) -> list[int]:

@@ -1,82 +1,235 @@
-// The page: an image goes to POST /analyze, its caption and boxes come back and are drawn over it.
-// No framework, no build step. Paths are relative, so that the page also works below a prefix.
+// The page: an image and a question go to the API, the answer is told in words and drawn over the image.
+// No framework, no build step. This module joins the others; each says what is its own.
 
-// The same as in handler/drawing.py.
-const COLOURS = [
-  "#0b6bcb", "#c2410c", "#0f7b52", "#a21caf", "#b45309", "#0e7490", "#be123c", "#4d5bd6", "#5f7a0f", "#7a5230",
-];
-const STAGES = { image: "Image", vision: "Vision", encoder: "Text encoder", decoder: "Decoder" };
+import * as answers from "./answer.js";
+import * as api from "./api.js";
+import { takePicture } from "./camera.js";
+import { $, element, prose, seconds } from "./dom.js";
+import { paint, paintRegion, under } from "./drawing.js";
+import { ObjectList } from "./objects.js";
+import { open, toBlob } from "./picture.js";
+import { Question } from "./question.js";
 
-const $ = (id) => document.getElementById(id);
-const seconds = (ms) => (ms < 1000 ? `${ms.toFixed(ms < 10 ? 1 : 0)} ms` : `${(ms / 1000).toFixed(2)} s`);
+const TEXT_IN_PNG = 1 / 40; // height of a name, of the longer side: as in handler/drawing.py
 
 let limit = Infinity; // bytes that the server reads of an image
-let answer = null; // what is shown: the API's answer
-let marked = null; // the object that is pointed at
-let request = null; // the AbortController of the request under way
+let picture = null; // what is looked at
+let answer = null; // the API's, as it came
+let region = null; // that the answer is about
+let request = null; // the AbortController of what is under way
 
-// ---- what the user gives
+const photo = $("photo");
+const overlay = $("overlay");
+const list = new ObjectList(draw);
+const question = new Question(draw);
 
-async function analyze(blob, name) {
-  request?.abort();
-  const mine = (request = new AbortController());
-  answer = null;
-  show({ busy: `Looking at ${name} …` });
-  await preview(blob, name);
-  if (mine.signal.aborted) return;
+// ---- asking
+
+// Another image, or the promise of one: it is shown, and asked about if the question is whole.
+async function take(file, name) {
+  const signal = begin(`Looking at ${name} …`);
+  picture = null;
   try {
-    if (blob.size > limit) {
-      throw { title: "Image too large", detail: `At most ${(limit / 1e6).toFixed(0)} MB are read of an image.` };
-    }
-    const response = await fetch("analyze", {
-      method: "POST",
-      body: blob,
-      headers: { "Content-Type": "application/octet-stream" },
-      signal: mine.signal,
-    });
-    const body = await response.json();
-    if (!response.ok) throw body;
-    answer = body;
-    // The model may write a box's corners in any order.
-    for (const { box } of answer.objects) box.splice(0, 4, ...corners(box));
-    show({});
-  } catch (error) {
-    if (mine.signal.aborted) return;
-    show({ problem: error.title ? error : { title: "No answer", detail: "The server cannot be reached; is it running?" } });
+    const opened = await open(await file, name, photo, limit);
+    if (signal.aborted) return;
+    picture = opened;
+  } catch (problem) {
+    if (signal.aborted) return;
+    fail(problem);
+  }
+  showPicture(name);
+  if (!picture) return;
+  question.about(picture);
+  if (question.read()) ask();
+  else end(question.missing);
+}
+
+async function ask() {
+  if (!picture) return fail({ title: "No image yet", detail: "Drop, paste or choose one first." });
+  const asked = question.read();
+  const { answer: kind } = question.task;
+  const signal = begin(`Looking at ${picture.name} …`);
+  try {
+    const told = await api.ask(picture.blob, asked, signal, advance);
+    if (signal.aborted) return;
+    answer = told;
+    region = asked.region;
+    list.fill(told.objects, asked.input || undefined);
+    answers.fill(told, asked, kind);
+    end(answers.spoken(told));
+  } catch (problem) {
+    if (!signal.aborted) fail(problem);
   }
 }
 
-async function preview(blob, name) {
-  const photo = $("photo");
-  URL.revokeObjectURL(photo.src);
-  photo.src = URL.createObjectURL(blob);
-  photo.alt = name;
-  const visible = await photo.decode().then(() => true, () => false);
+// From here on only what has this signal is under way.
+function begin(doing) {
+  request?.abort();
+  request = new AbortController();
+  answer = region = null;
+  list.fill([]);
+  const since = performance.now();
+  const tick = setInterval(() => { $("elapsed").textContent = seconds(Math.round((performance.now() - since) / 100) * 100); }, 100);
+  request.signal.addEventListener("abort", () => clearInterval(tick));
+  $("elapsed").textContent = "";
+  advance(1);
+  show({ doing });
+  return request.signal;
+}
+
+function end(status) {
+  request?.abort(); // nothing is under way; the clock stops
+  request = null;
+  show({ status });
+}
+
+function fail(problem) {
+  if (!problem.title) throw problem; // a fault of the page: for the console
+  end("");
+  show({ problem });
+}
+
+// How much of the image is sent, 0..1. What then happens on the server takes no one knows how long.
+function advance(part) {
+  const bar = $("progress");
+  bar.classList.toggle("endless", part >= 1);
+  if (part < 1) bar.setAttribute("aria-valuenow", Math.round(part * 100));
+  else bar.removeAttribute("aria-valuenow");
+  bar.style.setProperty("--part", part);
+}
+
+// ---- what the user sees
+
+function show({ doing = "", status = "", problem = null }) {
+  const focused = document.activeElement;
+  $("working").hidden = !doing;
+  if (focused === $("cancel") && !doing) $("ask").focus();
+  $("status").textContent = doing || status;
+  $("status").classList.toggle("unseen", Boolean(answer));
+  $("problem").hidden = !problem;
+  $("problem-title").textContent = problem?.title ?? "";
+  $("problem-detail").textContent = problem?.detail ?? "";
+  $("problem-more").hidden = !problem?.type?.includes("#");
+  $("problem-more").href = `docs${problem?.type?.replace(/^[^#]*/, "") ?? ""}`;
+  $("problem-request").textContent = problem?.requestId ? `Request ${problem.requestId}` : "";
+  $("result").hidden = !answer;
+  $("save").hidden = !(answer && picture?.visible && (answer.objects.length || region));
+  if (problem) $("problem").scrollIntoView({ block: "nearest" });
+  draw();
+}
+
+function showPicture(name) {
+  const visible = Boolean(picture?.visible);
   $("frame").hidden = !visible;
   $("invitation").hidden = visible;
-  $("another").hidden = !visible;
+  $("others").hidden = !visible;
   $("filename").textContent = visible ? `${name} · ${photo.naturalWidth} × ${photo.naturalHeight}` : "";
+  $("note").textContent = picture?.note ?? "";
+  for (const button of $("samples").children) button.setAttribute("aria-pressed", String(visible && button.name === name));
   if (visible) {
-    const ratio = photo.naturalWidth / photo.naturalHeight;
+    const ratio = picture.width / picture.height;
     $("frame").style.aspectRatio = ratio;
     $("frame").style.width = `min(100%, calc(var(--tallest) * ${ratio}))`;
   }
   draw();
 }
 
-function take(files) {
-  if (files.length) analyze(files[0], files[0].name);
-  else show({ problem: { title: "No image", detail: "Only image files can be dropped or pasted here." } });
+function draw() {
+  const { clientWidth: width, clientHeight: height } = photo;
+  const density = window.devicePixelRatio;
+  overlay.width = width * density;
+  overlay.height = height * density;
+  overlay.classList.toggle("framing", question.wantsRegion);
+  if (!picture || !width) return;
+  const count = list.shown.length;
+  overlay.setAttribute("aria-label", `${count || "No"} object${count === 1 ? "" : "s"} drawn over the image${count ? ", listed under Objects" : ""}`);
+  const pen = overlay.getContext("2d");
+  pen.scale(density, density);
+  render(pen, { scale: width / picture.width, unit: 1, size: [width, height], marked: list.marked });
+}
+
+function render(pen, options) {
+  const framed = question.wantsRegion ? question.region : region;
+  if (framed) paintRegion(pen, framed, options);
+  paint(pen, list.shown, { ...options, family: getComputedStyle(document.body).fontFamily });
+}
+
+// ---- what the user takes along
+
+async function copy() {
+  const text = answers.written(answer);
+  try {
+    await navigator.clipboard.writeText(text);
+    say($("copy"), "Copied");
+  } catch { // no permission, or no HTTPS: the text is selected instead
+    $("response").open = true;
+    getSelection().selectAllChildren($("json"));
+    $("json").focus();
+    say($("copy"), "Selected: copy it with the keyboard");
+  }
+}
+
+// The image in its full size with what is shown over it.
+async function save() {
+  const { naturalWidth: width, naturalHeight: height } = photo;
+  const canvas = element("canvas", { width, height });
+  const pen = canvas.getContext("2d");
+  pen.drawImage(photo, 0, 0);
+  const unit = Math.max(0.85, (Math.max(width, height) * TEXT_IN_PNG) / 13);
+  render(pen, { scale: width / picture.width, unit, size: [width, height], crowded: true });
+  try {
+    const link = element("a", { href: URL.createObjectURL(await toBlob(canvas, "image/png")) });
+    link.download = `${picture.name.replace(/\.[^.]*$/, "")}-objects.png`;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+    say($("save"), "Saved");
+  } catch (problem) {
+    show({ problem });
+  }
+}
+
+// Tells it on the button for a while, and in the live region.
+function say(button, text) {
+  button.dataset.name ??= button.textContent;
+  button.textContent = $("status").textContent = text;
+  setTimeout(() => { button.textContent = button.dataset.name; }, 2500);
+}
+
+// ---- what the user gives
+
+function takeFiles(files) {
+  if (files.length) take(files[0], files[0].name);
+  else fail({ title: "No image", detail: "Only image files can be dropped or pasted here." });
+}
+
+async function useCamera() {
+  // A phone's own camera app takes better pictures than a page.
+  if (matchMedia("(pointer: coarse)").matches) return $("snapshot").click();
+  try {
+    const shot = await takePicture();
+    if (shot) take(shot, "camera.jpg");
+  } catch (problem) {
+    fail(problem);
+  }
+}
+
+function pointed({ offsetX, offsetY }) {
+  const scale = picture ? picture.width / photo.clientWidth : 0;
+  return under(list.shown, offsetX * scale, offsetY * scale);
 }
 
 function listen() {
-  const file = $("file");
-  for (const button of [$("choose"), $("another")]) button.addEventListener("click", () => file.click());
-  file.addEventListener("change", () => {
-    if (file.files.length) take(file.files);
-    file.value = ""; // so that the same file can be chosen again
+  for (const [input, buttons] of [["file", ["choose", "another"]], ["snapshot", []]]) {
+    for (const button of buttons) $(button).addEventListener("click", () => $(input).click());
+    $(input).addEventListener("change", ({ target }) => {
+      if (target.files.length) takeFiles(target.files);
+      target.value = ""; // so that the same file can be chosen again
+    });
+  }
+  for (const button of ["use-camera", "camera-again"]) $(button).addEventListener("click", useCamera);
+  document.addEventListener("paste", ({ clipboardData, target }) => {
+    if (clipboardData.files.length || !target.closest?.("input")) takeFiles(clipboardData.files);
   });
-  document.addEventListener("paste", (event) => take(event.clipboardData.files));
   document.addEventListener("dragover", (event) => {
     event.preventDefault();
     $("stage").classList.add("over");
@@ -87,175 +240,50 @@ function listen() {
   document.addEventListener("drop", (event) => {
     event.preventDefault();
     $("stage").classList.remove("over");
-    take(event.dataTransfer.files);
+    takeFiles(event.dataTransfer.files);
   });
-  $("minimum").addEventListener("input", () => {
-    mark(null);
-    list();
-    draw();
+  $("question").addEventListener("submit", (event) => {
+    event.preventDefault();
+    ask();
   });
-  $("overlay").addEventListener("pointermove", (event) => mark(under(event)));
-  $("overlay").addEventListener("pointerleave", () => mark(null));
-  new ResizeObserver(draw).observe($("photo"));
-}
-
-// ---- what the user sees
-
-function show({ busy = "", problem = null }) {
-  $("answer").setAttribute("aria-busy", String(Boolean(busy)));
-  $("progress").hidden = !busy;
-  $("status").textContent = busy || (answer ? `Done in ${seconds(answer.milliseconds.total)}.` : "");
-  $("status").classList.toggle("unseen", !busy);
-  $("problem").hidden = !problem;
-  $("problem-title").textContent = problem?.title ?? "";
-  $("problem-detail").textContent = problem?.detail ?? "";
-  $("result").hidden = !answer;
-  marked = null;
-  if (answer) fill();
-  draw();
-}
-
-function fill() {
-  $("caption").textContent = answer.caption;
-  $("caption-score").textContent = answer.score.toFixed(2);
-  const spent = answer.milliseconds;
-  $("total").textContent = seconds(spent.total);
-  $("bar").replaceChildren(...Object.keys(STAGES).map((stage) => {
-    const part = element("span", { className: stage });
-    part.style.flexGrow = spent[stage];
-    return part;
-  }));
-  $("stages").replaceChildren(...Object.entries(STAGES).map(([stage, name]) => element("div", { className: stage }, [
-    element("dt", { textContent: name }),
-    element("dd", { className: "number", textContent: seconds(spent[stage]) }),
-  ])));
-  $("json").textContent = JSON.stringify(answer, null, 2);
-  list();
-}
-
-function list() {
-  if (!answer) return;
-  const minimum = Number($("minimum").value);
-  $("minimum-value").textContent = minimum.toFixed(2);
-  const shown = visible();
-  const all = answer.objects.length;
-  $("cut").hidden = !all;
-  $("count").textContent = !all ? "none found" : shown.length === all ? String(all) : `${shown.length} of ${all}`;
-  $("objects").replaceChildren(...shown.map((object) => {
-    const button = element("button", { type: "button" }, [
-      element("span", { className: "swatch" }),
-      element("span", { className: "label", textContent: object.label }),
-      element("span", { className: "number", textContent: object.score.toFixed(2) }),
-      element("span", { className: "level" }),
-    ]);
-    button.style.setProperty("--colour", colour(object));
-    button.style.setProperty("--score", object.score);
-    for (const event of ["pointerenter", "focus"]) button.addEventListener(event, () => mark(object));
-    for (const event of ["pointerleave", "blur"]) button.addEventListener(event, () => mark(null));
-    return element("li", {}, [button]);
-  }));
-}
-
-function mark(object) {
-  if (marked === object) return;
-  marked = object;
-  visible().forEach((each, i) => $("objects").children[i]?.classList.toggle("marked", each === object));
-  draw();
-}
-
-function draw() {
-  const canvas = $("overlay");
-  const { clientWidth: width, clientHeight: height } = $("photo");
-  const density = window.devicePixelRatio;
-  canvas.width = width * density;
-  canvas.height = height * density;
-  if (!answer || !width) return;
-  const pen = canvas.getContext("2d");
-  pen.scale(density, density);
-  pen.font = `600 13px ${getComputedStyle(document.body).fontFamily}`;
-  pen.textBaseline = "middle";
-  // The surest last, and the one pointed at after it, so that their labels lie on top.
-  const order = visible().reverse().sort((a, b) => (a === marked) - (b === marked));
-  for (const object of order) {
-    pen.globalAlpha = marked && object !== marked ? 0.25 : 1;
-    box(pen, object, width / answer.image.width, width);
-  }
-}
-
-function box(pen, object, scale, width) {
-  const [x1, y1, x2, y2] = object.box.map((value) => value * scale);
-  const text = `${object.label}  ${object.score.toFixed(2)}`;
-  pen.fillStyle = pen.strokeStyle = colour(object);
-  pen.lineWidth = 2.5;
-  pen.strokeRect(x1, y1, x2 - x1, y2 - y1);
-  if (object === marked) {
-    pen.globalAlpha = 0.18;
-    pen.fillRect(x1, y1, x2 - x1, y2 - y1);
-    pen.globalAlpha = 1;
-  }
-  const wide = pen.measureText(text).width + 14;
-  const x = Math.max(0, Math.min(x1 - 1.25, width - wide));
-  const y = y1 >= 21 ? y1 - 21 : y1;
-  pen.fillRect(x, y, wide, 21);
-  pen.fillStyle = "#fff";
-  pen.fillText(text, x + 7, y + 11);
-}
-
-// The objects above the minimum score, the surest first.
-function visible() {
-  if (!answer) return [];
-  const minimum = Number($("minimum").value);
-  return answer.objects.filter(({ score }) => score >= minimum).sort((a, b) => b.score - a.score);
-}
-
-const corners = ([x1, y1, x2, y2]) => [Math.min(x1, x2), Math.min(y1, y2), Math.max(x1, x2), Math.max(y1, y2)];
-
-function colour({ label }) {
-  const labels = [...new Set(answer.objects.map((object) => object.label))];
-  return COLOURS[labels.indexOf(label) % COLOURS.length];
-}
-
-function under(event) {
-  if (!answer) return null;
-  const scale = answer.image.width / $("photo").clientWidth;
-  const [x, y] = [event.offsetX * scale, event.offsetY * scale];
-  const area = ([x1, y1, x2, y2]) => (x2 - x1) * (y2 - y1);
-  return visible()
-    .filter(({ box: [x1, y1, x2, y2] }) => x1 <= x && x <= x2 && y1 <= y && y <= y2)
-    .sort((a, b) => area(a.box) - area(b.box))[0] ?? null;
-}
-
-function element(name, properties, children = []) {
-  const made = Object.assign(document.createElement(name), properties);
-  made.append(...children);
-  return made;
+  const cancel = () => request && end("Cancelled.");
+  $("cancel").addEventListener("click", cancel);
+  document.addEventListener("keydown", ({ key }) => key === "Escape" && cancel());
+  $("copy").addEventListener("click", copy);
+  $("save").addEventListener("click", save);
+  question.drawOn(overlay, ask);
+  const mark = (event) => list.mark(...[pointed(event)].filter(Boolean));
+  overlay.addEventListener("pointermove", mark);
+  overlay.addEventListener("pointerdown", mark); // a finger does not hover
+  overlay.addEventListener("pointerleave", ({ pointerType }) => pointerType === "mouse" && list.mark());
+  new ResizeObserver(draw).observe(photo);
 }
 
 // ---- at the start
 
 async function introduce() {
-  const { model, max_image_bytes } = await (await fetch("ready")).json();
+  const { model, max_image_bytes } = await api.ready();
   limit = max_image_bytes;
   $("model").textContent = `${model.name} · ${model.precision}`;
   if (model.notice) {
-    // What stands between backticks is code.
-    $("notice").append(...model.notice.split("`").map((part, i) => (i % 2 ? element("code", { textContent: part }) : part)));
+    $("notice").append(...prose(model.notice));
     $("notice").hidden = false;
   }
 }
 
 async function offerSamples() {
-  const names = await (await fetch("samples")).json();
+  const names = await api.samples();
   $("samples").hidden = !names.length;
   $("samples").append(...names.map((name) => {
-    const path = `samples/${encodeURIComponent(name)}`;
+    const path = api.sampleAddress(name);
     const title = name.replace(/\.png$/, "").replaceAll("-", " ");
-    const button = element("button", { type: "button", title }, [element("img", { src: path, alt: title })]);
-    button.addEventListener("click", async () => analyze(await (await fetch(path)).blob(), name));
+    const button = element("button", { type: "button", title, name }, [element("img", { src: path, alt: title })]);
+    button.addEventListener("click", () => take(api.sample(name), name));
     return button;
   }));
 }
 
 listen();
-introduce();
-offerSamples();
+question.offer([]); // until the server tells which there are
+if (/Mac|iPhone|iPad/.test(navigator.platform)) $("paste-key").textContent = "⌘";
+Promise.all([introduce(), api.tasks().then((tasks) => question.offer(tasks)), offerSamples()]).catch(fail);

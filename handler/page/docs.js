@@ -1,17 +1,6 @@
 // The API's documentation, rendered from openapi.json.
 
-const $ = (id) => document.getElementById(id);
-
-function element(name, properties = {}, children = []) {
-  const made = Object.assign(document.createElement(name), properties);
-  made.append(...children);
-  return made;
-}
-
-// Text in which backticks mark code.
-function prose(text) {
-  return text.split("`").map((part, i) => (i % 2 ? element("code", { textContent: part }) : part));
-}
+import { $, element, prose } from "./dom.js";
 
 const spec = await (await fetch("openapi.json")).json();
 const resolve = (schema) => (schema?.$ref ? spec.components.schemas[schema.$ref.split("/").pop()] : schema);
