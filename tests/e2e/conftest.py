@@ -30,6 +30,7 @@ def make(*arguments: str) -> str:
 @pytest.fixture(scope="session")
 def engine() -> Iterator[None]:
     """A Docker engine. Without one the test is skipped, saying so; never where CI=true."""
+    OUTPUT.mkdir(exist_ok=True)
     try:
         with running(OUTPUT / "dockerd.log"):
             yield

@@ -38,7 +38,6 @@ def running(log: Path) -> Iterator[None]:
         quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         install = ["apt-get", "install", "--yes", "-qq", "--no-install-recommends", *PACKAGES]
         subprocess.run(install, check=True, env=quiet, stdout=subprocess.DEVNULL)
-    log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         server = subprocess.Popen(["dockerd"], stdout=output, stderr=output, start_new_session=True)
     try:
