@@ -1,6 +1,6 @@
 """Objects drawn over their image, with labels and scores, by Pillow.
 
-Colours and looks follow the page's (`page/app.js`); one label has one colour. Does not decide what is drawn.
+Colours and looks follow the page's (`page/drawing.js`); one label has one colour. Does not decide what is drawn.
 """
 
 from collections.abc import Sequence

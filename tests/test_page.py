@@ -59,7 +59,7 @@ def test_a_sample_gives_the_answer_of_the_api(page: Driver, site: Site) -> None:
 
 
 def test_an_answer_says_where_it_comes_from(page: Driver, site: Site) -> None:
-    """Whatever the API tells of the model and the image is there, the notice apart, which stands above."""
+    """Whatever the API tells of the model and the image is there, but for the notice, which stands above."""
     click_sample(page)
     page.find_element(By.CSS_SELECTOR, "details:not(#response) summary").click()
     told = page.find_element(By.ID, "provenance").text.replace("\n", " ")

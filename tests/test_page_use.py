@@ -243,6 +243,19 @@ def test_pointing_at_an_object_marks_its_box(page: Driver) -> None:
     assert page.find_element(By.CSS_SELECTOR, "#objects .marked").text.startswith("red circle")
 
 
+def test_an_image_with_an_orientation_is_drawn_on_as_it_is_seen(page: Driver, tmp_path: Path) -> None:
+    """A phone's upright photograph: its pixels lie on their side, and EXIF says so."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(io.BytesIO(picture(320, 240))).save(tmp_path / "phone.jpg", exif=exif)
+    choose(page, tmp_path / "phone.jpg")
+    wait(page, lambda: shown(page, "result"))
+    assert text(page, "filename") == "phone.jpg · 240 × 320"
+    image = json.loads(text(page, "json"))["image"]
+    assert (image["width"], image["height"]) == (240, 320)
+    assert pixel(page, 0.1, 0.3) == pixel(page, 0.3, 0.5) == rgba(COLOURS[0])
+
+
 def test_an_object_is_hidden_and_shown(page: Driver) -> None:
     click_sample(page)
     box = page.find_element(By.CSS_SELECTOR, "#objects input")

@@ -55,12 +55,15 @@ export function fill(answer, question, kind) {
   $("json").textContent = written(answer);
 }
 
-// What the answer says of the model and the image, name and value. Whatever the API adds is told under its own name.
-function provenance({ model, image }) {
+// What the answer says of the model, the image and itself, name and value. Whatever the API adds to what is shown elsewhere
+// is told under its own name.
+function provenance({ model, image, caption, text, score, task, truncated, objects, milliseconds, ...rest }) {
   const { notice, ...facts } = model;
   const { width, height, format, ...more } = image;
-  const named = (prefix, entries) => Object.entries(entries)
+  const named = (entries, prefix) => Object.entries(entries)
     .filter(([, value]) => value !== null && typeof value !== "object")
-    .map(([key, value]) => [`${prefix} ${key.replaceAll("_", " ")}`, String(value)]);
-  return [...named("Model", facts), ["Image", `${width} × ${height}, ${format}`], ...named("Image", more)];
+    .map(([key, value]) => [sentence(`${prefix} ${key.replaceAll("_", " ")}`), `${value}`]);
+  return [...named(facts, "model"), ["Image", `${width} × ${height}, ${format}`], ...named(more, "image"), ...named(rest, "")];
 }
+
+const sentence = (words) => words.trim().replace(/^./, (letter) => letter.toUpperCase());

@@ -84,9 +84,10 @@ function end(status) {
 }
 
 function fail(problem) {
-  if (!problem.title) throw problem; // a fault of the page: for the console
   end("");
-  show({ problem });
+  if (problem.title) return show({ problem });
+  console.error(problem); // a fault of the page itself
+  return show({ problem: { title: "The page failed", detail: `${problem}` } });
 }
 
 // How much of the image is sent, 0..1. What then happens on the server takes no one knows how long.
@@ -213,9 +214,12 @@ async function useCamera() {
   }
 }
 
-function pointed({ offsetX, offsetY }) {
-  const scale = picture ? picture.width / photo.clientWidth : 0;
-  return under(list.shown, offsetX * scale, offsetY * scale);
+// The object under the pointer, in a list of one or none; none while a region is drawn.
+function pointed({ offsetX, offsetY, buttons }) {
+  if (!picture || (buttons && question.wantsRegion)) return [];
+  const scale = picture.width / photo.clientWidth;
+  const shape = under(list.shown, offsetX * scale, offsetY * scale);
+  return shape ? [shape] : [];
 }
 
 function listen() {
@@ -227,8 +231,9 @@ function listen() {
     });
   }
   for (const button of ["use-camera", "camera-again"]) $(button).addEventListener("click", useCamera);
+  const isText = (data, target) => !data.files.length && Boolean(target.closest?.("input")); // on its way into a field
   document.addEventListener("paste", ({ clipboardData, target }) => {
-    if (clipboardData.files.length || !target.closest?.("input")) takeFiles(clipboardData.files);
+    if (!isText(clipboardData, target)) takeFiles(clipboardData.files);
   });
   document.addEventListener("dragover", (event) => {
     event.preventDefault();
@@ -238,8 +243,9 @@ function listen() {
     if (!event.relatedTarget) $("stage").classList.remove("over");
   });
   document.addEventListener("drop", (event) => {
-    event.preventDefault();
     $("stage").classList.remove("over");
+    if (isText(event.dataTransfer, event.target)) return;
+    event.preventDefault();
     takeFiles(event.dataTransfer.files);
   });
   $("question").addEventListener("submit", (event) => {
@@ -252,7 +258,7 @@ function listen() {
   $("copy").addEventListener("click", copy);
   $("save").addEventListener("click", save);
   question.drawOn(overlay, ask);
-  const mark = (event) => list.mark(...[pointed(event)].filter(Boolean));
+  const mark = (event) => list.mark(...pointed(event));
   overlay.addEventListener("pointermove", mark);
   overlay.addEventListener("pointerdown", mark); // a finger does not hover
   overlay.addEventListener("pointerleave", ({ pointerType }) => pointerType === "mouse" && list.mark());
