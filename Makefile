@@ -3,10 +3,12 @@ PYTHON ?= python3
 PORT ?= 8080
 MODEL ?=
 IMAGE ?= florence-lambda
+EVENT ?= events/caption.json
 PIP_INSTALL = .venv/bin/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check torture artifact mini pretrain figures picture image base test-e2e lock
+.PHONY: help run test check torture artifact mini pretrain figures picture image base \
+  sam-build invoke deploy test-e2e lock
 
 help: ## what there is
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -66,6 +68,22 @@ base: ## florence-lambda-base, a base image of Debian's packages: for machines t
 	  --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/man/*' \
 	  --essential-hook='mkdir -p "$$1/usr/local/share" && cp -R /usr/local/share/ca-certificates "$$1/usr/local/share/"' \
 	  trixie - | docker import - florence-lambda-base
+
+# SAM names the image's arguments as parameters of the template. A region must be set, though nothing here calls AWS.
+SAM = SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-us-east-1} .venv-sam/bin/sam
+SAM_IMAGE = $(if $(BASE_IMAGE),BaseImage=$(BASE_IMAGE)) $(if $(ARTIFACT),Artifact=$(ARTIFACT))
+
+sam-build: .venv-sam/stamp ## the image as SAM builds it: [BASE_IMAGE=NAME] [ARTIFACT=DIR]
+	$(SAM) build $(if $(strip $(SAM_IMAGE)),--parameter-overrides $(SAM_IMAGE))
+
+# `sam local invoke` exits with 0 whatever happens: its answer is looked at.
+invoke: sam-build ## one event, answered by the image on this machine: [EVENT=FILE]
+	@$(SAM) local invoke Florence --event $(EVENT) >.aws-sam/answer.json
+	@cat .aws-sam/answer.json; echo
+	@test -s .aws-sam/answer.json && ! grep -q -e '"errorType"' -e 'Task timed out' .aws-sam/answer.json
+
+deploy: sam-build ## to AWS, as docs/deploy.md tells: [PARAMETERS="Authorization=jwt …"]
+	.venv-sam/bin/sam deploy $(if $(PARAMETERS),--parameter-overrides $(PARAMETERS))
 
 test-e2e: .venv/dev.stamp .venv-sam/stamp ## the image, built and run as on Lambda (needs a Docker engine)
 	.venv/bin/python -m pytest tests/e2e
