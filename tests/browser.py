@@ -137,6 +137,11 @@ def started(driver: Driver) -> None:
     wait(driver, lambda: len(driver.find_elements(By.CSS_SELECTOR, "#task option")) == 16)
 
 
+def documented(driver: Driver) -> None:
+    """Waits until /docs is written."""
+    wait(driver, lambda: driver.find_elements(By.CSS_SELECTOR, "#kinds > div"))
+
+
 def console(driver: Driver) -> list[str]:
     """The console's errors since the last call; those of the content security policy are among them.
 
@@ -162,6 +167,7 @@ def wait(driver: Driver, condition: Callable[[], object]) -> None:
 
 
 def shown(driver: Driver, element: str) -> bool:
+    """Whether it takes part in the layout; it may still be empty."""
     seen: bool = driver.execute_script("return document.getElementById(arguments[0]).checkVisibility()", element)
     return seen
 

@@ -77,5 +77,5 @@ def test_labels_stay_within_the_image(box: tuple[float, float, float, float]) ->
 
 
 def test_the_page_has_the_same_colours() -> None:
-    script = (PAGE / "app.js").read_text()
+    script = (PAGE / "drawing.js").read_text()
     assert tuple(re.findall(r'"(#[0-9a-f]{6})"', script)) == COLOURS

@@ -12,6 +12,7 @@ from browser import (
     ask,
     click_sample,
     console,
+    documented,
     painted,
     pick,
     resize,
@@ -89,7 +90,7 @@ def test_a_phone_needs_no_sideways_scrolling(page: Driver, site: Site, path: str
         resize(page, 320, 600)  # the narrowest that WCAG 1.4.10 asks for
         assert page.execute_script(width) <= 320
     else:
-        wait(page, lambda: shown(page, "kinds"))
+        documented(page)
         assert page.execute_script(width) <= 360
     shoot(page, f"phone{path.replace('/', '-').rstrip('-')}.png")
 
@@ -106,7 +107,7 @@ def test_in_the_dark_text_is_light(page: Driver) -> None:
 
 def test_the_documentation_shows_every_route_and_problem(page: Driver, site: Site) -> None:
     page.get(f"{site.address}/docs#damaged-image")
-    wait(page, lambda: shown(page, "kinds"))
+    documented(page)
     document = httpx2.get(f"{site.address}/openapi.json").json()
     headings = [each.text.replace("\n", " ") for each in page.find_elements(By.CSS_SELECTOR, "#operations h2")]
     assert headings == [f"{method.upper()} {path}" for path, item in document["paths"].items() for method in item]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from importlib import metadata
 
 import pytest
-from browser import Driver, Site, click_sample, permit, pick, resize, shown, theme, wait
+from browser import Driver, Site, click_sample, documented, permit, pick, resize, shown, theme, wait
 from selenium.webdriver.common.by import By
 
 # axe-core 4.12, which a package for another browser driver brings; nothing else of that package is used.
@@ -51,7 +51,7 @@ def with_camera(page: Driver) -> None:
 
 def docs(page: Driver) -> None:
     page.get(f"{page.current_url}docs")
-    wait(page, lambda: shown(page, "kinds"))
+    documented(page)
 
 
 @pytest.mark.parametrize("colours", ["light", "dark"])

@@ -137,7 +137,7 @@ export function paintRegion(pen, region, { scale, unit, size: [wide, high] }) {
   outside.rect(x1, y1, x2 - x1, y2 - y1);
   pen.fillStyle = "rgb(0 0 0 / 40%)";
   pen.fill(outside, "evenodd");
-  for (const [style, dash] of [["#1d1a17", []], ["#fff", [6 * unit, 4 * unit]]]) {
+  for (const [style, dash] of [["#000", []], ["#fff", [6 * unit, 4 * unit]]]) {
     pen.strokeStyle = style;
     pen.lineWidth = 2 * unit;
     pen.setLineDash(dash);
