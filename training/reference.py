@@ -16,17 +16,17 @@ from typing import Any
 
 import numpy as np
 import peft
-import tokenizers
 import torch
 import transformers
 from peft import PeftModel
-from transformers import Florence2ForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
 
 from handler.florence import artifact, tokenizer
 from handler.florence.engine import Cache, Engine, Memory
 from handler.florence.errors import ArtifactError
 from handler.florence.predictor import Predictor
+
+from . import base
 
 
 class Reference(Predictor):
@@ -37,21 +37,18 @@ class Reference(Predictor):
 
         Raises `ArtifactError` where either cannot be loaded.
         """
+        model: Any
         try:
-            model: Any = Florence2ForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float32)
-            words = tokenizers.Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
+            model, words = base.load(checkpoint)
             generation = _generation(checkpoint, model)
-        except Exception as error:  # three libraries, each with many ways to say that a file is missing or wrong
-            raise ArtifactError(
-                f"{checkpoint} is no Florence-2 checkpoint in transformers' layout: {error}."
-            ) from error
+        except (base.BaseError, OSError, ValueError) as error:
+            raise ArtifactError(str(error)) from error
         if adapter:
             try:
                 model = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
             except Exception as error:  # PEFT's, safetensors' and torch's errors have no common base
                 raise ArtifactError(f"{adapter} cannot be merged into {checkpoint}: {error}.") from error
         model.eval().requires_grad_(False).to("cuda" if torch.cuda.is_available() else "cpu")
-        tokenizer.complete(words)
         text = model.config.text_config
         self._tokenizer = tokenizer.Tokenizer(words, str(checkpoint / "tokenizer.json"))
         self._engine = _TorchEngine(model)

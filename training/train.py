@@ -24,28 +24,27 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
-import tokenizers
 import torch
 import transformers
 from torch.utils.data import Sampler
 from transformers import (
     EarlyStoppingCallback,
-    Florence2ForConditionalGeneration,
     Trainer,
     TrainerCallback,
     TrainingArguments,
 )
 
-from handler.florence import tasks, tokenizer
+from handler.florence import tasks
+from handler.florence.errors import FlorenceError
 
-from . import callbacks, coco, files, lora
-from .dataset import Collate, Lessons, Shuffled
+from . import base, callbacks, coco, files, lora
+from .dataset import STRIDE, Collate, Lessons, Shuffled
 
 HELD_OUT = 512  # pictures that the held-out loss is measured on, at most
 LOGS = 200  # rows of losses.csv in a whole run
 LOGS_A_CHECKPOINT = 10  # after each of these the held-out loss is measured and the state saved
 WARM_UP = 0.05  # share of the steps
+PROCESSES = int(os.environ.get("WORLD_SIZE", "1"))  # as the launcher says
 
 
 class LessonTrainer(Trainer):
@@ -56,75 +55,36 @@ class LessonTrainer(Trainer):
         return Shuffled(len(lessons), self.args.seed, self.args.max_steps * _batch(self.args))
 
 
+class SettingsError(Exception):
+    """What is asked for cannot be had: one line that says why and what to ask for instead."""
+
+
 def train(options: argparse.Namespace) -> Path:
     """Trains, or goes on where an earlier run into the same folder stopped, and returns the adapter's folder.
 
-    Raises `DataError` for data that cannot be learnt from and `SettingsError` for a folder of another run.
+    Raises `BaseError`, `DataError` and `SettingsError`.
     """
+    if options.image_size % STRIDE or options.image_size < STRIDE:
+        raise SettingsError(f"--image-size {options.image_size} is no multiple of {STRIDE}, the tower's stride.")
     preset = lora.PRESETS[options.preset]
-    out: Path = options.out
+    options.learning_rate = options.learning_rate or preset.learning_rate
+    precision = _precision(options.precision)
     training, held_out = _pictures(options.data)
-    learning_rate = options.learning_rate or preset.learning_rate
-    asked = {
-        **{name: getattr(options, name) for name in ("revision", "preset", "image_size", "tasks", "epochs", "batch")},
-        **{name: getattr(options, name) for name in ("accumulate", "precision", "seed", "flip", "jitter", "patience")},
-        "base": str(options.base),
-        "data": training.fingerprint,
-        "learning_rate": learning_rate,
-    }
-    _claim(out, asked)
+    out: Path = options.out
+    _claim(out, _asked(options) | {"data": training.fingerprint})
     adapter = out / "adapter"
     if (adapter / lora.WEIGHTS).exists():
         print(f"{adapter} is there already: nothing to train.")
         return adapter
 
-    model, words = load_base(options.base, options.revision)
-    size = options.image_size
-    mix = dict(options.tasks)
+    model, words = base.load(options.base, options.revision)
+    size, mix = options.image_size, dict(options.tasks)
     lessons = Lessons(training.records, words, size, mix, options.seed, flip=options.flip, jitter=options.jitter)
     check = Lessons(held_out.records, words, size, mix, options.seed, flip=0.0, jitter=0.0)
-    collate = Collate(size, model.config.image_token_id)
     adapted = lora.attach(model, preset, options.seed)
-    precision = _precision(options.precision)
-    batch = options.batch * options.accumulate * int(os.environ.get("WORLD_SIZE", "1"))  # pictures to one step
+    batch = options.batch * options.accumulate * PROCESSES  # pictures to one step
     steps = max(1, int(len(lessons) * options.epochs) // batch)
-    log_every = max(1, steps // LOGS)
-    save_every = log_every * LOGS_A_CHECKPOINT
     begun = callbacks.last_whole(out / "checkpoints")
-    arguments = TrainingArguments(
-        output_dir=str(out / "checkpoints"),
-        max_steps=callbacks.stopped_early(begun) or steps,
-        per_device_train_batch_size=options.batch,
-        per_device_eval_batch_size=options.batch,
-        gradient_accumulation_steps=options.accumulate,
-        gradient_checkpointing=options.gradient_checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False},
-        learning_rate=learning_rate,
-        lr_scheduler_type="cosine",
-        warmup_steps=round(WARM_UP * steps),
-        weight_decay=0.01,
-        max_grad_norm=1.0,
-        bf16=precision == "bf16",
-        fp16=precision == "fp16",
-        use_cpu=not torch.cuda.is_available(),
-        logging_steps=log_every,
-        logging_nan_inf_filter=False,
-        disable_tqdm=not sys.stderr.isatty(),
-        eval_strategy="steps",
-        eval_steps=save_every,
-        save_steps=save_every,
-        load_best_model_at_end=True,
-        metric_for_best_model="eval_loss",
-        greater_is_better=False,
-        restore_callback_states_from_checkpoint=True,
-        prediction_loss_only=True,
-        remove_unused_columns=False,
-        label_names=["labels"],
-        dataloader_num_workers=options.workers,
-        ddp_find_unused_parameters=False,
-        report_to="none",
-        seed=options.seed,
-    )
     watching: list[TrainerCallback] = [
         callbacks.Epochs(steps * batch / len(lessons)),
         callbacks.LossFile(out / "losses.csv"),
@@ -134,7 +94,12 @@ def train(options: argparse.Namespace) -> Path:
     if options.patience:
         watching.append(EarlyStoppingCallback(options.patience))
     trainer = LessonTrainer(
-        adapted, arguments, data_collator=collate, train_dataset=lessons, eval_dataset=check, callbacks=watching
+        adapted,
+        _arguments(options, precision, steps, callbacks.stopped_early(begun)),
+        data_collator=Collate(size, model.config.image_token_id),
+        train_dataset=lessons,
+        eval_dataset=check,
+        callbacks=watching,
     )
     if trainer.is_world_process_zero():
         count, total = lora.trainable(adapted)
@@ -162,36 +127,55 @@ def train(options: argparse.Namespace) -> Path:
     return adapter
 
 
-class SettingsError(Exception):
-    """The folder or the base does not fit what was asked for."""
-
-
-def load_base(base: str, revision: str | None) -> tuple[Florence2ForConditionalGeneration, tokenizers.Tokenizer]:
-    """A checkpoint in transformers' layout, in fp32, and its complete tokenizer. Raises `SettingsError`."""
-    if not Path(base).is_dir() and revision is None:
-        raise SettingsError(f"{base} is no folder; to take it from the hub, give the commit with --revision.")
-    try:
-        model = Florence2ForConditionalGeneration.from_pretrained(
-            base, revision=revision or "main", dtype=torch.float32
-        )
-        file = Path(base, "tokenizer.json")
-        if not Path(base).is_dir():
-            file = Path(huggingface_hub.hf_hub_download(base, "tokenizer.json", revision=revision))
-        words = tokenizers.Tokenizer.from_file(str(file))
-    except Exception as error:  # three libraries, each with many ways to say that a file is missing or wrong
-        raise SettingsError(
-            f"{base} cannot be loaded as a Florence-2 checkpoint in transformers' layout: {error} (of Microsoft's "
-            "checkpoints the hub has the same weights in that layout under florence-community/)."
-        ) from error
-    tokenizer.complete(words)
-    return model, words
+def _arguments(options: argparse.Namespace, precision: str, steps: int, stopped: int | None) -> TrainingArguments:
+    """`steps` of the schedule; a run that had `stopped` before its time has no more to do."""
+    log_every = max(1, steps // LOGS)
+    check_every = log_every * LOGS_A_CHECKPOINT
+    arguments = TrainingArguments(
+        output_dir=str(options.out / "checkpoints"),
+        max_steps=stopped or steps,
+        per_device_train_batch_size=options.batch,
+        per_device_eval_batch_size=options.batch,
+        gradient_accumulation_steps=options.accumulate,
+        activation_checkpointing=options.gradient_checkpointing,
+        activation_checkpointing_kwargs={"use_reentrant": False},
+        learning_rate=options.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=round(WARM_UP * steps),
+        weight_decay=0.01,
+        max_grad_norm=1.0,
+        bf16=precision == "bf16",
+        fp16=precision == "fp16",
+        use_cpu=not torch.cuda.is_available(),
+        logging_steps=log_every,
+        logging_nan_inf_filter=False,
+        disable_tqdm=not sys.stderr.isatty(),
+        eval_strategy="steps",
+        eval_steps=check_every,
+        save_steps=check_every,
+        load_best_model_at_end=True,
+        metric_for_best_model="eval_loss",
+        greater_is_better=False,
+        restore_callback_states_from_checkpoint=True,
+        prediction_loss_only=True,
+        remove_unused_columns=False,
+        label_names=["labels"],
+        dataloader_num_workers=options.workers,
+        ddp_find_unused_parameters=False,
+        report_to="none",
+        seed=options.seed,
+    )
+    if arguments.n_gpu > 1:
+        print(f"one of {arguments.n_gpu} GPUs is used; `accelerate launch -m training.train ...` uses them all")
+        arguments._n_gpu = 1  # the Trainer would run them by DataParallel, whose batches are not those of `steps`
+    return arguments
 
 
 def _pictures(directory: Path) -> tuple[coco.Coco, coco.Coco]:
     """What to learn from, and what to hold out: COCO's own splits, or the last twentieth of an undivided set."""
-    names = coco.splits(directory)
+    names = coco.splits(directory) or ("train",)  # which says what is missing
     training = next((name for name in names if name.startswith("train")), names[0])
-    other = next((name for name in names if name.startswith("val")), None)
+    other = next((name for name in names if name.startswith("val") and name != training), None)
     if other is not None:
         read, held_out = coco.read(directory, training), coco.read(directory, other)
         return read, held_out.only(held_out.records[:HELD_OUT])
@@ -200,12 +184,25 @@ def _pictures(directory: Path) -> tuple[coco.Coco, coco.Coco]:
     return read.only(read.records[:-count]), read.only(read.records[-count:])
 
 
+def _asked(options: argparse.Namespace) -> dict[str, Any]:
+    """What shapes the result: an interrupted run must be asked the same."""
+    names = ("base", "revision", "preset", "image_size", "tasks", "epochs", "batch", "accumulate", "learning_rate")
+    return {
+        **{name: getattr(options, name) for name in names},
+        **{name: getattr(options, name) for name in ("precision", "seed", "flip", "jitter", "patience")},
+        "processes": PROCESSES,
+    }
+
+
 def _claim(out: Path, asked: dict[str, Any]) -> None:
     """Writes `run.json`, or holds it against the one that is there."""
     file = out / "run.json"
     asked = json.loads(json.dumps(asked))
     if file.exists():
-        before = json.loads(file.read_text(encoding="utf-8"))
+        try:
+            before = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise SettingsError(f"{file} is damaged ({error}): name another folder.") from None
         changed = [f"{key} {before.get(key)!r} -> {asked[key]!r}" for key in asked if before.get(key) != asked[key]]
         if changed:
             raise SettingsError(f"{out} holds a run with other settings ({'; '.join(changed)}): name another folder.")
@@ -242,7 +239,10 @@ def _set_aside(data: coco.Coco) -> str:
 
 def _weight(text: str) -> tuple[str, float]:
     name, _, weight = text.partition("=")
-    return tasks.find(name).token, float(weight or 1)
+    try:
+        return tasks.find(name).token, float(weight or 1)
+    except (FlorenceError, ValueError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -279,7 +279,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     try:
         train(options)
-    except (coco.DataError, SettingsError) as error:
+    except (base.BaseError, coco.DataError, SettingsError) as error:
         print(f"train: {error}", file=sys.stderr)
         return 1
     return 0
