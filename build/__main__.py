@@ -45,10 +45,13 @@ def build(options: argparse.Namespace) -> None:
     adapter: dict[str, Any] | None = None
     if options.adapter:
         lora = adapters.load(options.adapter, options.alpha)
+        if not options.accept_mismatch:
+            adapters.check_purpose(lora, options.sizes)
         loaded, landings = adapters.fuse(loaded, lora)
         adapter = {
             "id": lora.name,
             "sha256": lora.sha256,
+            "training": lora.training,
             "landed": {one.module: {"rank": one.rank, "largest_change": one.largest} for one in landings},
         }
         print(f"fused {len(landings)} pairs of {lora.name}; largest change {max(one.largest for one in landings):.4g}")
@@ -89,6 +92,11 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--revision", help="the hub's commit, 40 hex digits; needed with a hub id")
     parser.add_argument("--adapter", type=Path, help="folder of a LoRA adapter, or its adapter_model.safetensors")
     parser.add_argument("--alpha", type=float, help="LoRA's alpha, where no adapter_config.json says it")
+    parser.add_argument(
+        "--accept-mismatch",
+        action="store_true",
+        help="fuse an adapter that was trained at another image size or with other prompts",
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder of the artifact")
     parser.add_argument("--precision", choices=("int8", "fp32"), default="int8", help="(default: %(default)s)")
     parser.add_argument(

@@ -8,25 +8,29 @@ PEFT as here.
 
 Whatever is not such a pair is refused by name, because an adapter that lands in part answers worse than none:
 embeddings, biases, modules saved whole, initialisations that moved the base's own weights (PiSSA, OLoRA, LoftQ, ...).
-An adapter that changes nothing (LoRA starts at B = 0) is refused as untrained.
+An adapter that changes nothing (LoRA starts at B = 0) is refused as untrained. What stands beside it in `training.json`
+(as `training.lora` writes it; other tools write none) says what it was trained for: see `check_purpose`.
 """
 
 import dataclasses
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from handler.florence import tasks
+
 from . import layout, weights
 from .checkpoint import Checkpoint
 from .errors import AdapterError, some
 
 _STEMS = ("adapter_model", "adapter_model")
+_TRAINING = "training.json"
 _NAME = re.compile(
     r"(?:base_model\.model\.)?(?P<module>.+?)\."
     r"(?:(?P<factor>lora_[AB])(?:\.[^.]+)?\.weight|(?P<magnitude>lora_magnitude_vector)(?:\.[^.]+)*)"
@@ -72,6 +76,7 @@ class Adapter:
     name: str  # the directory's, or of a bare file elsewhere the file's
     pairs: tuple[Pair, ...]
     sha256: Mapping[str, str]  # of each weight file
+    training: Mapping[str, Any]  # what `training.json` says; empty without one
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,24 @@ def load(path: str | Path, alpha: float | None = None) -> Adapter:
         name=path.resolve().name,
         pairs=_pairs(weights.read(files), settings),
         sha256=weights.sha256(files),
+        training=_object(directory / _TRAINING),
     )
+
+
+def check_purpose(adapter: Adapter, sizes: Collection[int]) -> None:
+    """Raises `AdapterError` if the adapter says that it was trained at another image size than one of these, in pixels,
+    or with other prompts than the task table's: it would be served what it never saw."""
+    trained_at = adapter.training.get("image_size")
+    others = [str(size) for size in sizes if trained_at not in (None, size)]
+    amiss = []
+    if others:
+        amiss.append(f"at {trained_at} pixels, not {' and '.join(others)} (--sizes {trained_at})")
+    if adapter.training.get("prompts") not in (None, tasks.fingerprint()):
+        amiss.append("with other prompts than this version asks (train it again)")
+    if amiss:
+        raise AdapterError(
+            f"The adapter {adapter.name} was trained {' and '.join(amiss)}; --accept-mismatch fuses it all the same."
+        )
 
 
 def fuse(checkpoint: Checkpoint, adapter: Adapter) -> tuple[Checkpoint, tuple[Landing, ...]]:
@@ -171,14 +193,9 @@ def _check_places(tensors: Mapping[str, torch.Tensor], adapter: Adapter) -> None
 
 def _settings(file: Path, alpha: float | None) -> dict[str, Any]:
     """`adapter_config.json`, or without one the settings of plain LoRA, with alpha and nothing that we would ignore."""
-    settings: dict[str, Any] = {}
-    if file.is_file():
-        try:
-            settings = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise AdapterError(f"{file} cannot be read as JSON: {error}.") from error
-        if not isinstance(settings, dict) or settings.get("peft_type") != "LORA":
-            raise AdapterError(f"{file} does not describe a LoRA adapter (peft_type LORA).")
+    settings = _object(file)
+    if file.is_file() and settings.get("peft_type") != "LORA":
+        raise AdapterError(f"{file} does not describe a LoRA adapter (peft_type LORA).")
     ignored = [key for key, value in settings.items() if value and key not in _KNOWN_SETTINGS]
     if settings.get("bias", "none") != "none":
         ignored.append("bias")
@@ -193,6 +210,19 @@ def _settings(file: Path, alpha: float | None) -> dict[str, Any]:
     if alpha is not None and alpha != stated:
         raise AdapterError(f"{file} says that lora_alpha is {stated}, and {alpha} was given: leave one of them out.")
     return settings
+
+
+def _object(file: Path) -> dict[str, Any]:
+    """The JSON object in a file; an empty one where there is no file."""
+    if not file.is_file():
+        return {}
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise AdapterError(f"{file} cannot be read as JSON: {error}.") from error
+    if not isinstance(content, dict):
+        raise AdapterError(f"{file} holds no JSON object.")
+    return content
 
 
 def _pairs(tensors: dict[str, torch.Tensor], settings: dict[str, Any]) -> tuple[Pair, ...]:

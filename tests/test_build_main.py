@@ -1,14 +1,21 @@
 """The build's command line, from the miniature's checkpoint to an artifact that is served."""
 
+import json
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import ROOT
 
 from build import verify
 from build.__main__ import main
 from handler.florence import artifact, tasks
 from handler.florence.predictor import Ask, Predictor
+from training import base
+from training.lora import PRESETS, Provenance, attach, save
+
+# PEFT 0.21 reads a property that transformers 5 has renamed.
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 
 CHECKPOINT = ROOT / "models" / "mini-checkpoint"
 SAMPLE = ROOT / "handler" / "page" / "samples" / "shapes-1.png"
@@ -65,6 +72,67 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path: Path, capsys: pytest.
     assert _build(tmp_path) == 1
     assert "holds no artifact" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+@pytest.fixture
+def lora(tmp_path: Path) -> Path:
+    """An adapter of the miniature, as training saves one at 128 pixels."""
+    model = attach(base.load(CHECKPOINT)[0], PRESETS["text"], seed=1)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.add_(1e-3)
+    said = Provenance("hub/id", "0" * 40, 128, tasks.fingerprint(), "d" * 64, "text", 1, 10, {})
+    save(model, tmp_path / "lora", said)
+    return tmp_path / "lora"
+
+
+def test_an_adapter_is_fused_for_what_it_was_trained_for(tmp_path: Path, lora: Path) -> None:
+    assert _build(tmp_path / "out", "--adapter", str(lora)) == 0
+    told = artifact.read_manifest(tmp_path / "out").adapter
+    assert told is not None
+    assert told["training"] == json.loads((lora / "training.json").read_text())
+    assert len(told["landed"]) == 16
+
+
+@pytest.mark.parametrize(
+    ("sizes", "changes", "message"),
+    [
+        (["96", "128"], {}, "lora was trained at 128 pixels, not 96 (--sizes 128); --accept-mismatch fuses"),
+        (["128"], {"prompts": "f" * 64}, "lora was trained with other prompts than this version asks"),
+        (["96"], {"prompts": "f" * 64}, "not 96 (--sizes 128) and with other prompts"),
+    ],
+)
+def test_an_adapter_trained_for_something_else_is_refused_unless_told_otherwise(
+    tmp_path: Path,
+    lora: Path,
+    sizes: list[str],
+    changes: dict[str, str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = lora / "training.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    asked = ("--adapter", str(lora), "--sizes", *sizes, "--gate", "report")
+    assert _build(tmp_path / "out", *asked) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert _build(tmp_path / "out", *asked, "--accept-mismatch") == 0
+    assert artifact.read_manifest(tmp_path / "out").adapter
+
+
+@pytest.mark.parametrize("content", ["{", "[]"])
+def test_a_damaged_training_json_is_named(
+    tmp_path: Path, lora: Path, content: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (lora / "training.json").write_text(content)
+    assert _build(tmp_path / "out", "--adapter", str(lora)) == 1
+    assert "training.json" in capsys.readouterr().err
+
+
+def test_an_adapter_without_a_training_json_is_taken_as_it_is(tmp_path: Path, lora: Path) -> None:
+    (lora / "training.json").unlink()
+    assert _build(tmp_path / "out", "--adapter", str(lora)) == 0
 
 
 def test_a_base_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
