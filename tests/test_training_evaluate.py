@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,10 +11,11 @@ from typing import Any
 import pytest
 from conftest import ROOT
 from pycocotools.coco import COCO
+from test_training_coco import link
 
 from handler.florence.errors import DamagedImage
 from handler.florence.predictor import Ask, Predictor
-from training import coco, evaluate, shapes
+from training import base, coco, evaluate, lora, shapes
 
 MINI = ROOT / "models" / "mini"
 COUNT = 12
@@ -179,6 +181,43 @@ def test_the_torch_model_is_measured_alike(tmp_path: Path, capsys: pytest.Captur
     assert len(said[0]) == 5
     assert said[0] == said[1]
     assert "mini-checkpoint in fp32: 5 pictures" in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # PEFT 0.21's
+def test_an_adapter_is_measured_at_the_size_it_was_trained_at(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = ROOT / "models" / "mini-checkpoint"
+    model = lora.attach(base.load(checkpoint)[0], lora.PRESETS["text"], seed=1)
+    lora.save(model, tmp_path / "lora", lora.Provenance("id", None, 96, "p", "d", "text", 1, 1, {}))
+    command = ["--checkpoint", str(checkpoint), "--adapter", str(tmp_path / "lora"), "--data", str(world)]
+    command += ["--limit", "1", "--out"]
+    assert evaluate.main([*command, str(tmp_path / "out")]) == 0
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["image_size"] == 96
+    (tmp_path / "lora" / "training.json").write_text("{}")
+    assert evaluate.main([*command, str(tmp_path / "other")]) == 1
+    assert "training.json is damaged" in capsys.readouterr().err
+
+
+def test_cocos_own_pictures_are_measured(refdata: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By the miniature, which has never seen a photograph: the figures are low, and every part of them is there."""
+    data = link(refdata / "coco_mini", tmp_path / "coco", "2017")
+    assert evaluate.main(["--artifact", str(MINI), "--data", str(data), "--out", str(tmp_path / "out")]) == 0
+    figures = json.loads((tmp_path / "out" / "figures.json").read_text())
+    assert figures["pictures"] == 25
+    assert figures["set_aside"] == {"crowd boxes": 2}
+    assert 0 <= figures["captions"]["cider"] < 0.2
+    assert 0 <= figures["detection"]["map"] < 0.05
+    assert sum(figures["unknown_labels"].values()) > 0
+    assert "25 pictures" in capsys.readouterr().out
+
+
+def test_a_terminal_sees_progress(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    run(Knowing(world), world, tmp_path)
+    assert f"{COUNT}/{COUNT} [" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -243,9 +243,14 @@ def _load(options: argparse.Namespace) -> tuple[Predictor, str]:
 
 
 def _trained_at(adapter: Path | None) -> int | None:
-    """The image size that stands beside the adapter."""
+    """The image size that stands beside the adapter, if any."""
     file = adapter / "training.json" if adapter else None
-    return cast(int, json.loads(file.read_text(encoding="utf-8"))["image_size"]) if file and file.is_file() else None
+    if file is None or not file.is_file():
+        return None
+    try:
+        return cast(int, json.loads(file.read_text(encoding="utf-8"))["image_size"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise EvaluationError(f"{file} is damaged ({error!r}): give the size with --image-size.") from None
 
 
 def _read(directory: Path, split: str | None) -> tuple[coco.Coco, str]:
