@@ -58,9 +58,10 @@ def test_killed_in_the_middle_it_ends_with_the_same_losses(
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_does_killed_or_not(world: Path, tmp_path: Path) -> None:
-    """`accelerate launch`, over gloo: half the pictures each. (As a module: the command imports timm, which wants
-    torchvision.)"""
+def test_two_processes_learn_what_one_does_killed_or_not(tmp_path: Path) -> None:
+    """`accelerate launch`, over gloo: half the pictures each, one of which is broken."""
+    world = write_world(tmp_path / "world")
+    (world / "train" / "000003.png").write_bytes(b"not a picture")
     alone = run(world, tmp_path / "alone", "--epochs", "4", "--batch", "4")
     out = tmp_path / "together"
     launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
@@ -69,10 +70,15 @@ def test_two_processes_learn_what_one_does_killed_or_not(world: Path, tmp_path: 
     process = start(command)
     wait_for(out, EVERY + 2, process)
     kill(process)
+    assert not (out / "adapter").exists()
     assert (out / "checkpoints" / f"checkpoint-{EVERY}" / "rng_state_1.pth").exists()
-    assert start(command).wait(timeout=200) == 0
+    with (tmp_path / "printed").open("wb") as printed:
+        assert start(command, printed).wait(timeout=250) == 0
     together = losses(out)
     assert [row["step"] for row in together] == [row["step"] for row in alone]
     for name in ("loss", "eval_loss", "learning_rate"):
         found, expected = ([float(row[name]) for row in rows if row[name]] for rows in (together, alone))
         assert found == pytest.approx(expected, rel=1e-4)
+    text = (tmp_path / "printed").read_text()
+    assert text.count("going on from") == 1
+    assert "another in the place of each: 1 to learn from, 0 held out" in text

@@ -155,7 +155,7 @@ def test_broken_pictures_are_reported_at_the_end(tmp_path: Path, capsys: pytest.
     run(data, tmp_path / "out", "--epochs", "1")
     printed = capsys.readouterr().out
     assert "15 pictures to learn from, 8 held out; set aside: 1 missing files" in printed
-    assert "passed over, another in its place: 2 pictures, 1 held out" in printed
+    assert "another in the place of each: 2 to learn from, 1 held out" in printed
 
 
 def test_of_an_undivided_set_the_last_twentieth_is_held_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

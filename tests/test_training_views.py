@@ -37,6 +37,7 @@ def found(image: Image.Image) -> Box | None:
 
 
 @given(st.data(), st.tuples(sides, sides), st.booleans())
+@settings(deadline=None)  # as elsewhere: the machine may be busy
 def test_a_box_moves_with_its_pixels(data: st.DataObject, size: Size, mirrored: bool) -> None:
     """In any window, within the picture, around it or across its edge."""
     box = data.draw(boxes_in(size))
@@ -48,7 +49,7 @@ def test_a_box_moves_with_its_pixels(data: st.DataObject, size: Size, mirrored: 
 
 
 @given(st.data(), st.tuples(sides, sides), st.floats(0, 0.9), st.booleans(), st.integers(0, 2**32))
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_jitter_cuts_no_box_short_and_leaves_one(
     data: st.DataObject, size: Size, jitter: float, mirrored: bool, seed: int
 ) -> None:

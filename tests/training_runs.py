@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 import psutil
 from conftest import ROOT
@@ -54,10 +55,10 @@ def losses(out: Path) -> list[Row]:
         return list(csv.DictReader(file))
 
 
-def start(command: Sequence[str]) -> subprocess.Popen[bytes]:
-    """The same in a process of its own, on one thread."""
+def start(command: Sequence[str], printed: int | IO[bytes] | None = None) -> subprocess.Popen[bytes]:
+    """The same in a process of its own, on one thread; `printed` is where its output goes."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    return subprocess.Popen([sys.executable, *command], cwd=ROOT, env=environment)
+    return subprocess.Popen([sys.executable, *command], cwd=ROOT, env=environment, stdout=printed)
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:

@@ -121,9 +121,9 @@ class Lessons(Dataset[Example]):
         return len(self.records)
 
     @property
-    def broken(self) -> int:
-        """How many pictures were met, by any process of the loader, that could not be read or trusted."""
-        return int(self._passed_over.sum())
+    def passed_over(self) -> Tensor:
+        """uint8 [len]: 1 for a picture that was met, by any process of the loader, and could not be read or trusted."""
+        return self._passed_over
 
     def __getitem__(self, index: int) -> Example:
         """Raises `DataError` where a hundred pictures one after the other cannot be read."""

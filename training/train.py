@@ -1,7 +1,10 @@
 """COCO -> a LoRA adapter for Florence-2; resumable at any moment.
 
     python -m training.train --base models/mini-checkpoint --data runs/world --image-size 128 --out runs/adapter
-    accelerate launch --num_processes 2 -m training.train --base HUB_ID --revision COMMIT --data coco --out runs/coco
+    accelerate launch -m training.train --base HUB_ID --revision COMMIT --data coco --out runs/coco
+
+The second uses all GPUs (beside timm without torchvision, as this project's own environment has them, `accelerate` does
+not start: `python -m accelerate.commands.launch` does).
 
 The loop is transformers' Trainer. Prompts, pixels and coordinates come from `handler.florence`: what is trained is what
 is served. Writes into `--out`:
@@ -108,6 +111,7 @@ def train(options: argparse.Namespace) -> Path:
         if begun:
             print(f"going on from {begun}")
     trainer.train(resume_from_checkpoint=str(begun) if begun else None)
+    broken = [_passed_over(trainer, met) for met in (lessons, check)]
     if trainer.is_world_process_zero():
         provenance = lora.Provenance(
             base=_name(options.base),
@@ -121,8 +125,10 @@ def train(options: argparse.Namespace) -> Path:
             tools=lora.tools(),
         )
         lora.save(adapted, adapter, provenance)
-        if lessons.broken or check.broken:
-            print(f"passed over, another in its place: {lessons.broken} pictures, {check.broken} held out")
+        if any(broken):
+            print(
+                f"pictures passed over, another in the place of each: {broken[0]} to learn from, {broken[1]} held out"
+            )
         print(f"{adapter}: held-out loss {trainer.state.best_metric:.4f}")
     return adapter
 
@@ -227,6 +233,12 @@ def _batch(arguments: TrainingArguments) -> int:
     """Pictures to one step, over all processes."""
     processes: int = arguments.world_size
     return arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps * processes
+
+
+def _passed_over(trainer: Trainer, lessons: Lessons) -> int:
+    """How many pictures could not be read or trusted, whichever processes met them; all must ask."""
+    met = lessons.passed_over.int().to(trainer.args.device)
+    return int((trainer.accelerator.reduce(met) > 0).sum())
 
 
 def _name(base: str) -> str:
