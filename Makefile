@@ -8,7 +8,7 @@ PIP_INSTALL = .venv/bin/python -m pip install --quiet --disable-pip-version-chec
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check torture artifact mini pretrain figures picture image base \
-  sam-build invoke deploy test-e2e lock
+  sam-build invoke deploy costs test-e2e lock
 
 help: ## what there is
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -23,11 +23,12 @@ picture: .venv/dev.stamp ## take docs/page.png, the README's picture, again
 	.venv/bin/python -m pytest tests/test_page.py -k miniature_answers
 	cp tests/output/page-miniature.png docs/page.png
 
-check: .venv/dev.stamp ## lint, types and the arrows between the packages
+check: .venv/dev.stamp .venv-sam/stamp ## lint, types, the arrows between the packages, the template
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+	.venv-sam/bin/cfn-lint template.yaml
 
 torture: .venv/dev.stamp ## attack the service for half an hour, and write docs/torture.json
 	TORTURE=long .venv/bin/python -m pytest tests/test_torture_*.py
@@ -84,6 +85,9 @@ invoke: sam-build ## one event, answered by the image on this machine: [EVENT=FI
 
 deploy: sam-build ## to AWS, as docs/deploy.md tells: [PARAMETERS="Authorization=jwt …"]
 	.venv-sam/bin/sam deploy $(if $(PARAMETERS),--parameter-overrides $(PARAMETERS))
+
+costs: .venv/dev.stamp ## the table of costs in docs/deploy.md, from benchmarks/function.json and list prices
+	.venv/bin/python -m benchmarks.costs
 
 test-e2e: .venv/dev.stamp .venv-sam/stamp ## the image, built and run as on Lambda (needs a Docker engine)
 	.venv/bin/python -m pytest tests/e2e

@@ -41,6 +41,7 @@ class Function:
     environment: dict[str, str] = field(default_factory=dict)
     memory: int = MEMORY
     cores: float = 2
+    shares: int = 1024  # of the cores, against others that want them too
     name: str = field(default_factory=lambda: f"florence-{uuid4().hex[:12]}")
     started: float = 0  # a time of `time.monotonic`
 
@@ -61,7 +62,7 @@ class Function:
             *("run", "--detach", "--name", self.name, "--network", self.network),
             *("--read-only", "--tmpfs", "/tmp:rw,size=512m,mode=1777"),
             *("--user", USER, "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
-            *("--memory", f"{self.memory}m", "--cpus", str(self.cores)),
+            *("--memory", f"{self.memory}m", "--cpus", str(self.cores), "--cpu-shares", str(self.shares)),
             *(part for name, value in environment.items() for part in ("--env", f"{name}={value}")),
             *("--volume", f"{self.emulator}:/emulator:ro", "--entrypoint", "/emulator"),
             *(self.image, *config["Entrypoint"], *config["Cmd"]),
