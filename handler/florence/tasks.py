@@ -34,9 +34,8 @@ class Answer(StrEnum):
     QUADS = "quads"  # ocr: each text with its four corners
 
 
-MAX_TEXT = (
-    4096  # characters of a text input, before it is cut into tokens: more than any encoder here has positions for
-)
+# Characters of a text input, before it is cut into tokens: more than any encoder here has positions for.
+MAX_TEXT = 4096
 
 # What must not stand in a text input: it would reach the model as a token, not as text.
 _CONTROL_TOKEN = re.compile(
