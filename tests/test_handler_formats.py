@@ -36,11 +36,7 @@ def answer(name: str) -> schemas.TaskAnswer:
     predictor = FakePredictor()
     extra = {"none": (None, None), "text": ("a dog", None), "region": (None, "20,10,100,50")}[find(name).input]
     data = encoded(noise((WIDTH, HEIGHT)), "PNG")
-    return schemas.task(predictor.manifest, predictor.predict(data, [asked(name, extra, data)]), 0)
-
-
-def asked(name: str, extra: tuple[str | None, str | None], data: bytes) -> Any:
-    return ask(name, *extra, data)
+    return schemas.task(predictor.manifest, predictor.predict(data, [ask(name, *extra)]), 0)
 
 
 def found(*objects: schemas.Object, size: tuple[int, int] = (WIDTH, HEIGHT)) -> schemas.TaskAnswer:
