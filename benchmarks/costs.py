@@ -34,7 +34,7 @@ BATCH = 10  # pictures of the queue in one invocation
 LOG_BYTES = 2_000  # of a picture: the function's line, its metrics, Lambda's report, the API's line
 PUTS, GETS = 3, 3  # a picture, its result and the copy "latest"; the picture, and the two looks for earlier results
 QUEUE_REQUESTS = 1 + 2 / BATCH  # S3's message; received and deleted in batches
-ALARMS, METRICS = 6, 11  # of the template; of handler/telemetry.py
+ALARMS, METRICS = 6, 12  # of the template; of handler/telemetry.py
 
 
 def seconds(measured: dict[str, float]) -> float:

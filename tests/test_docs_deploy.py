@@ -76,3 +76,10 @@ def test_a_million_captions_cost_what_the_price_list_says() -> None:
     assert 1e6 * costs.through_the_bucket(0.5, 2048) == pytest.approx(
         16.67 + 15.00 + 1.20 + 0.48 + 0.02 + 1.00, abs=0.01
     )
+
+
+def test_the_readme_states_what_was_measured() -> None:
+    two_cores = json.loads(costs.MEASURED.read_text())["memory"]["3538"]
+    said = " ".join((ROOT / "README.md").read_text().split())
+    assert f"first answer (64 tokens) {two_cores['first_answer_seconds']:.1f} s after" in said
+    assert f"in {two_cores['peak_megabytes']} MB of memory" in said
