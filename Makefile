@@ -95,12 +95,15 @@ test-e2e: .venv/dev.stamp .venv-sam/stamp ## the image, built and run as on Lamb
 # `tokenizers` asks for huggingface-hub only to fetch from the hub, which the runtime never does: 35 MB less.
 HUB = huggingface-hub hf-xet httpx2 httpcore2 fsspec filelock pyyaml truststore
 
-lock: .venv/dev.stamp ## pin the runtime's newest versions, with hashes
+LOCK = .venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --upgrade --quiet \
+  --no-emit-index-url --no-header
+
+lock: .venv/dev.stamp ## pin the newest versions of the runtime, of the image and of SAM, with hashes
 	.venv/bin/python -m pip install --quiet uv
-	.venv/bin/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --upgrade --quiet \
-	  --no-emit-index-url --no-header $(HUB:%=--no-emit-package %) --output-file requirements/run.txt
-	echo aws-sam-cli | .venv/bin/uv pip compile - --universal --python-version 3.11 --generate-hashes --upgrade --quiet \
-	  --no-emit-index-url --no-header --output-file requirements/sam.txt
+	$(LOCK) pyproject.toml $(HUB:%=--no-emit-package %) --output-file requirements/run.txt
+	$(LOCK) pyproject.toml --group lambda $(HUB:%=--no-emit-package %) --constraint requirements/run.txt \
+	  --output-file requirements/lambda.txt
+	echo aws-sam-cli | $(LOCK) - --output-file requirements/sam.txt
 
 # Python 3.11 puts setuptools in, which nothing here uses: 9 MB less. Later ones do not, and pip then says nothing.
 .venv/bin/python:

@@ -10,9 +10,9 @@ LIMIT = 200_000_000  # bytes of the runtime's environment
 BESIDE = 17_000_000
 
 
-def runtime() -> list[Requirement]:
+def runtime(lock: str = "run.txt") -> list[Requirement]:
     """The lock's packages that this platform takes."""
-    lines = (ROOT / "requirements" / "run.txt").read_text().splitlines()
+    lines = (ROOT / "requirements" / lock).read_text().splitlines()
     named = [Requirement(line.removesuffix("\\")) for line in lines if line[:1].isalnum()]
     return [one for one in named if one.marker is None or one.marker.evaluate()]
 
@@ -31,3 +31,11 @@ def test_the_runtime_stays_small() -> None:
         assert files, one.name
         total += sum(file.size or 0 for file in files if file.suffix != ".pyc")
     assert 100_000_000 < total < LIMIT - BESIDE, f"{total:,} bytes"
+
+
+def test_the_image_has_the_runtime_and_what_lambda_needs() -> None:
+    image, run = ({str(one) for one in runtime(lock)} for lock in ("lambda.txt", "run.txt"))
+    assert image > run
+    further = {Requirement(one).name for one in image - run}
+    assert {"awslambdaric", "aws-lambda-powertools", "boto3", "snapshot-restore-py"} <= further
+    assert not further & {"moto", "pytest", "torch"}
