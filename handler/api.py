@@ -31,6 +31,7 @@ from .florence.errors import (
 )
 from .florence.image import MAX_BYTES
 from .florence.predictor import Ask, Predictor, Result
+from .storage.errors import ObjectGone
 from .uploads import OPENAPI_BODY, UploadedImage
 
 DESCRIPTION = (
@@ -45,6 +46,7 @@ _IMAGE_PROBLEMS = (
     UnsupportedFormat,
     ImageTooLarge,
     DamagedImage,
+    ObjectGone,
     RequestValidationError,
     OutOfTime,
     Exception,

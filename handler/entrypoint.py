@@ -4,29 +4,50 @@ The model is loaded at import, once for each execution environment and within it
 unknown setting, a damaged artifact) fails there, before any request is taken.
 """
 
+import binascii
 from typing import Any
 
 from mangum import Mangum
 from mangum.adapter import DEFAULT_TEXT_MIME_TYPES
 
-from . import problems
+from . import problems, snapshot, telemetry
 from .api import create_app
-from .florence.predictor import Predictor
 from .settings import load
+from .storage.delivery import deliver
+from .storage.errors import UnknownEvent
 
 settings = load()
-predictor = Predictor(settings.artifact, settings.threads)
+predictor = telemetry.WatchedPredictor(settings.artifact, settings.threads)
 # A lifespan would run at every invocation; what is not named as text is sent in base64.
-http = Mangum(create_app(predictor), lifespan="off", text_mime_types=[*DEFAULT_TEXT_MIME_TYPES, problems.MEDIA_TYPE])
-
-
-class UnknownEvent(ValueError):
-    """An event of no form that is served here; the message shows its keys."""
+http = Mangum(
+    telemetry.watch(create_app(predictor)),
+    lifespan="off",
+    text_mime_types=[*DEFAULT_TEXT_MIME_TYPES, problems.MEDIA_TYPE],
+)
+snapshot.register(predictor)
 
 
 def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Serves one invocation. Raises `UnknownEvent`."""
-    if "requestContext" in event:  # API Gateway (v1 and v2), function URLs, load balancers
+    """Serves one invocation. Raises `UnknownEvent`, `NotSetUp` and `DeliveryFailed`."""
+    telemetry.begin(context)
+    try:
+        if _is_http(event):
+            return _answer(event, context)
+        return deliver(event, predictor, settings.storage, context.get_remaining_time_in_millis())
+    finally:
+        telemetry.end()
+
+
+def _answer(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    try:
         answer: dict[str, Any] = http(event, context)
-        return answer
-    raise UnknownEvent(f"No event that is served here has the keys {', '.join(sorted(event))}.")
+    except binascii.Error:  # no gateway sends it; who calls the function by hand may
+        raise UnknownEvent("The event says that its body is base64, and it is not.") from None
+    return answer
+
+
+def _is_http(event: dict[str, Any]) -> bool:
+    """API Gateway's REST APIs (v1) have `resource`; its HTTP APIs (v2) and function URLs `rawPath`; load balancers
+    `elb`. WebSockets and Lambda's own reports of asynchronous invocations have a request's context too."""
+    context = event.get("requestContext")
+    return isinstance(context, dict) and ("resource" in event or "rawPath" in event or "elb" in context)

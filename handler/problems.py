@@ -29,6 +29,7 @@ from .florence.errors import (
     UnsupportedFormat,
 )
 from .schemas import Problem
+from .storage.errors import ObjectGone
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -84,6 +85,9 @@ KINDS: dict[type[Exception], Kind] = {
         "The task's input does not fit",
         "`input` or `region` is missing, malformed, or not wanted by this task.",
     ),
+    ObjectGone: Kind(
+        "object-gone", HTTPStatus.NOT_FOUND, "Object gone", "The bucket has no such object, or not any more."
+    ),
     RequestValidationError: Kind(
         "invalid-request", _UNPROCESSABLE, "Invalid request", "A parameter has a value that cannot be."
     ),
@@ -106,7 +110,7 @@ KINDS: dict[type[Exception], Kind] = {
 
 def install(app: FastAPI) -> None:
     """Let `app` answer every error with a problem document."""
-    app.add_exception_handler(FlorenceError, _from_core)
+    app.add_exception_handler(FlorenceError, _from_table)
     app.add_exception_handler(RequestValidationError, _from_validation)
     app.add_exception_handler(HTTPException, _from_framework)
     app.add_exception_handler(ClientDisconnect, _to_no_one)
@@ -138,27 +142,34 @@ def responses(*errors: type[Exception]) -> dict[int | str, dict[str, Any]]:
     return result
 
 
+def document(error: Exception) -> Problem:
+    """The document of an error that is in the table, or whose base is. Raises other errors again."""
+    kind = _kind(error)
+    return Problem(type=kind.type, title=kind.title, status=kind.status.value, detail=str(error))
+
+
+def _kind(error: Exception) -> Kind:
+    """The nearest kind in the table; an error that is no one's fault but ours is unforeseen, and raised again."""
+    nearest = next(type_ for type_ in type(error).__mro__ if type_ in KINDS)
+    if nearest is Exception:
+        raise error
+    return KINDS[nearest]
+
+
 def _respond(problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
     return JSONResponse(problem.model_dump(exclude_none=True), problem.status, headers, MEDIA_TYPE)
 
 
-def _problem(kind: Kind, detail: str) -> JSONResponse:
-    headers = {"Retry-After": str(kind.retry_after)} if kind.retry_after is not None else None
-    return _respond(Problem(type=kind.type, title=kind.title, status=kind.status.value, detail=detail), headers)
-
-
-def _from_core(_: Request, error: Exception) -> JSONResponse:
-    """The nearest kind in the table; an error of the core that is no one's fault but ours counts as unforeseen."""
-    nearest = next(type_ for type_ in type(error).__mro__ if type_ in KINDS)
-    if nearest is Exception:
-        raise error
-    return _problem(KINDS[nearest], str(error))
+def _from_table(_: Request, error: Exception) -> JSONResponse:
+    retry_after = _kind(error).retry_after
+    return _respond(document(error), None if retry_after is None else {"Retry-After": str(retry_after)})
 
 
 def _from_validation(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     complaints = (f"{'.'.join(map(str, each['loc'][1:]))}: {each['msg']}." for each in error.errors())
-    return _problem(KINDS[RequestValidationError], " ".join(complaints))
+    kind = KINDS[RequestValidationError]
+    return _respond(Problem(type=kind.type, title=kind.title, status=kind.status.value, detail=" ".join(complaints)))
 
 
 def _from_framework(request: Request, error: Exception) -> JSONResponse:
@@ -184,4 +195,5 @@ def _to_no_one(_: Request, error: Exception) -> Response:
 
 def _from_nowhere(_: Request, error: Exception) -> JSONResponse:
     """Sent by the outermost layer, which raises the error again afterwards, for the log."""
-    return _problem(KINDS[Exception], "Something went wrong here that is not your fault; the log says what.")
+    kind, detail = KINDS[Exception], "Something went wrong here that is not your fault; the log says what."
+    return _respond(Problem(type=kind.type, title=kind.title, status=kind.status.value, detail=detail))

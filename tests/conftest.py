@@ -1,6 +1,7 @@
 """What every test may use."""
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,16 +10,34 @@ import tokenizers
 from fakes import FakePredictor
 from starlette.testclient import TestClient
 
+from handler import telemetry
 from handler.api import create_app
 from handler.florence.tokenizer import Tokenizer, complete
 
-pytest_plugins = ("browser",)  # the fixtures of the tests that open a page
+# The fixtures of the tests that open a page, and of those that need buckets.
+pytest_plugins = ("browser", "buckets")
 
 # transformers and huggingface_hub must never try the network from a test.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+class _Stdout:
+    """Where stdout is at the moment: pytest moves it for each test."""
+
+    def write(self, text: str) -> None:
+        sys.stdout.write(text)
+
+    def flush(self) -> None:
+        sys.stdout.flush()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def log() -> None:
+    """The function's logger keeps the stdout of its import, which is closed when the tests begin."""
+    telemetry.logger.handlers[0].stream = _Stdout()
 
 
 @pytest.fixture(scope="session")

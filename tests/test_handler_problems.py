@@ -14,6 +14,7 @@ from PIL import Image
 from handler.florence.errors import ArtifactError, DamagedImage, ImageTooLarge, NotAnImage, OutOfTime, UnsupportedFormat
 from handler.florence.image import MAX_BYTES
 from handler.problems import KINDS, MEDIA_TYPE
+from handler.storage.errors import ObjectGone
 
 
 def png() -> bytes:
@@ -40,6 +41,7 @@ RAISED = [
     (UnsupportedFormat("TIFF is not read."), 415, "unsupported-format"),
     (ImageTooLarge("20000 x 20000 pixels are too many."), 413, "image-too-large"),
     (DamagedImage("The image breaks off."), 422, "damaged-image"),
+    (ObjectGone("The picture is not there any more."), 404, "object-gone"),
     (OutOfTime("Too little time is left."), 503, "out-of-time"),
 ]
 ASKED: list[tuple[str, dict[str, str], bytes, int, str]] = [

@@ -49,3 +49,48 @@ def test_a_misspelt_name_is_refused() -> None:
 
 def test_every_setting_is_documented() -> None:
     assert all(f"`{name}`" in (settings.__doc__ or "") for name in settings._NAMES)
+
+
+def test_storage_is_off_by_default() -> None:
+    storage = load({}).storage
+    assert (storage.results_bucket, storage.uploads_bucket, storage.source_buckets) == ("", "", ())
+    assert [task.name for task in storage.tasks] == ["caption", "detect"]
+    assert not storage.tags
+    assert not storage.preview
+
+
+def test_storage() -> None:
+    storage = load(
+        {
+            "FLORENCE_RESULTS_BUCKET": "my-results",
+            "FLORENCE_UPLOADS_BUCKET": "my.uploads",
+            "FLORENCE_SOURCE_BUCKETS": "one-bucket, another-bucket,",
+            "FLORENCE_STORAGE_TASKS": "<CAPTION>,read,caption",
+            "FLORENCE_TAGS": "1",
+            "FLORENCE_PREVIEW": "1",
+        }
+    ).storage
+    assert (storage.results_bucket, storage.uploads_bucket) == ("my-results", "my.uploads")
+    assert storage.source_buckets == ("one-bucket", "another-bucket")
+    assert [task.name for task in storage.tasks] == ["caption", "read"]
+    assert storage.tags
+    assert storage.preview
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"RESULTS_BUCKET": "s3://my-results"}, r"FLORENCE_RESULTS_BUCKET must name a bucket.*'s3://my-results'"),
+        ({"RESULTS_BUCKET": "arn:aws:s3:::my-results"}, "neither ARN nor address"),
+        ({"SOURCE_BUCKETS": "fine-bucket,Bad"}, "FLORENCE_SOURCE_BUCKETS must name a bucket.*'Bad'"),
+        ({"UPLOADS_BUCKET": "my-uploads"}, "of no use without FLORENCE_RESULTS_BUCKET"),
+        ({"UPLOADS_BUCKET": "one-bucket", "RESULTS_BUCKET": "one-bucket"}, "each result would be an upload"),
+        ({"STORAGE_TASKS": "sing"}, "FLORENCE_STORAGE_TASKS: There is no task 'sing'"),
+        ({"STORAGE_TASKS": "caption,ground"}, "the task ground needs an input"),
+        ({"TAGS": "yes"}, "FLORENCE_TAGS must be 0 or 1, not 'yes'"),
+        ({"PREVIEW": "2"}, "FLORENCE_PREVIEW must be 0 or 1"),
+    ],
+)
+def test_storage_that_cannot_work_is_refused(environment: dict[str, str], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        load({f"FLORENCE_{name}": value for name, value in environment.items()})

@@ -1,0 +1,160 @@
+"""Pictures in buckets: which one it is, and its bytes, never more than the limit.
+
+The object that is read is the one that was named: a version by its id, else by its ETag (`If-Match`), so that an answer
+never stands under the name of other bytes. Does not decode anything.
+"""
+
+import functools
+import random
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from ..florence.errors import ImageTooLarge
+from ..florence.image import MAX_BYTES
+from .errors import NotSetUp, ObjectGone
+from .events import StoredObject
+
+# Codes that S3 gives for what passes by itself, whatever their status (Amazon S3 API reference, error responses).
+TEMPORARY = {"SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "TooManyRequests", "InternalError"}
+CONNECT_TIMEOUT, READ_TIMEOUT, ATTEMPTS = 3, 10, 4  # seconds, seconds, tries in botocore's standard retry mode
+
+
+@dataclass(frozen=True)
+class Found:
+    """An object that is named beyond doubt."""
+
+    bucket: str
+    key: str
+    version: str | None  # None where the bucket has no versions
+    etag: str  # without quotes
+    size: int | None  # bytes; None where the object is gone
+    sequencer: str
+
+    @property
+    def name(self) -> str:
+        """What tells this object from others under its key."""
+        return self.version or self.etag
+
+
+@functools.cache
+def client() -> Any:
+    """The S3 client, made at the first use and after a restore. Raises `NotSetUp`."""
+    try:
+        import boto3
+        from botocore.config import Config
+    except ImportError:
+        raise NotSetUp("Buckets need boto3: python -m pip install -r requirements/lambda.txt") from None
+    return boto3.client(
+        "s3",
+        config=Config(
+            connect_timeout=CONNECT_TIMEOUT,
+            read_timeout=READ_TIMEOUT,
+            retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+            signature_version="s3v4",
+            s3={"addressing_style": "virtual"},  # with it, signed addresses name the region's own host
+        ),
+    )
+
+
+def forget() -> None:
+    """Closes the connections: none may go into a snapshot."""
+    if client.cache_info().currsize:
+        client().close()
+    client.cache_clear()
+
+
+def reseed() -> None:
+    """After a restore: clones of one snapshot must not wait in step when they try again."""
+    random.seed(time.time_ns())
+
+
+def status(error: Exception) -> int:
+    """The HTTP status of a botocore `ClientError`; 0 for anything else."""
+    response: dict[str, Any] = getattr(error, "response", {})
+    return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def code(error: Exception) -> str:
+    """S3's own name for an error; the error's type where S3 did not answer."""
+    response: dict[str, Any] = getattr(error, "response", {})
+    return str(response.get("Error", {}).get("Code", "")) or type(error).__name__
+
+
+def is_temporary(error: Exception) -> bool:
+    """Whether the same call may go well later: throttled, a fault of the service, or no connection."""
+    from botocore.exceptions import ConnectionError as NoConnection
+    from botocore.exceptions import HTTPClientError
+
+    if isinstance(error, NoConnection | HTTPClientError):
+        return True
+    return status(error) >= 500 or status(error) in (409, 429) or code(error) in TEMPORARY
+
+
+def look(named: StoredObject) -> Found:
+    """What `named` is; asks S3 (HEAD) only for what the event did not say. Raises `ObjectGone`."""
+    version = named.version if named.version not in ("", "null") else None  # "null": from before versioning
+    if named.etag and named.size is not None:
+        return Found(named.bucket, named.key, version, named.etag, named.size, named.sequencer)
+    which = {"VersionId": version} if version else {}
+    head = _ask("head_object", Bucket=named.bucket, Key=named.key, **which)
+    return Found(
+        named.bucket,
+        named.key,
+        version or (None if head.get("VersionId") in (None, "null") else head["VersionId"]),
+        head["ETag"].strip('"'),
+        head["ContentLength"],
+        named.sequencer,
+    )
+
+
+def read(found: Found) -> bytes:
+    """The object's bytes. Raises `ImageTooLarge`, before anything is downloaded, and `ObjectGone`."""
+    if found.size is not None and found.size > MAX_BYTES:
+        raise _too_large(found.size)
+    which = {"VersionId": found.version} if found.version else {"IfMatch": f'"{found.etag}"'}
+    answer = _ask("get_object", Bucket=found.bucket, Key=found.key, **which)
+    with answer["Body"] as body:
+        if answer["ContentLength"] > MAX_BYTES:  # the event, which anyone allowed to invoke may write, said less
+            raise _too_large(answer["ContentLength"])
+        data: bytes = body.read()
+        return data
+
+
+def tag(found: Found, tags: dict[str, str]) -> bool:
+    """Adds `tags` to the object's own; False, and nothing done, where S3's limit of ten would be passed.
+
+    Raises `ObjectGone`. S3 can only replace all tags: one that another writes between the reading and the writing is
+    lost.
+    """
+    if not found.version:  # then S3 tags what is there now: it must still be this one
+        _ask("head_object", Bucket=found.bucket, Key=found.key, IfMatch=f'"{found.etag}"')
+    which = {"Bucket": found.bucket, "Key": found.key} | ({"VersionId": found.version} if found.version else {})
+    there = {each["Key"]: each["Value"] for each in _ask("get_object_tagging", **which)["TagSet"]}
+    if len(there | tags) > 10:
+        return False
+    if there | tags != there:
+        _ask(
+            "put_object_tagging",
+            **which,
+            Tagging={"TagSet": [{"Key": k, "Value": v} for k, v in (there | tags).items()]},
+        )
+    return True
+
+
+def _ask(operation: str, **arguments: Any) -> Any:
+    """One call to S3. Raises `ObjectGone` where the object, but not the bucket, is the cause."""
+    from botocore.exceptions import ClientError
+
+    try:
+        return getattr(client(), operation)(**arguments)
+    except ClientError as error:
+        if code(error) != "NoSuchBucket" and status(error) in (404, 405, 412):  # 405: a deletion's marker
+            raise ObjectGone("The picture is not there any more: it was deleted or replaced.") from error
+        if code(error) == "InvalidObjectState":
+            raise ObjectGone("The picture is in an archive: restore it first.") from error
+        raise
+
+
+def _too_large(size: int) -> ImageTooLarge:
+    return ImageTooLarge(f"The picture has {size:,} bytes; at most {MAX_BYTES:,} are allowed.")

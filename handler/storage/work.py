@@ -1,0 +1,105 @@
+"""One stored picture: read it, ask the model, keep the result. Does not know in which event it came.
+
+Whatever is done twice, or by two at once, or breaks off and is done again, leaves the same: the result is written first
+and once, and what follows from it (the latest copy, the tags) is made again from what is stored.
+"""
+
+import contextlib
+import io
+import re
+import time
+from enum import StrEnum
+
+from ..florence.errors import ImageError, OutOfTime
+from ..florence.predictor import Ask, Predictor
+from ..settings import Storage
+from . import documents, objects, results
+from .documents import Document
+from .errors import ObjectGone
+from .events import StoredObject
+from .objects import Found
+
+PREVIEW_SIDE, PREVIEW_QUALITY = 1024, 85  # pixels of the longer side; of JPEG
+TAG_OUTCOME, TAG_CAPTION, MAX_TAG = "florence-outcome", "florence-caption", 256  # characters of a tag's value
+_NOT_IN_TAGS = re.compile(r"[^\w\s+\-=.:/@]+")  # S3 allows letters, numbers, white space and _ . : / = + - @
+
+
+class Outcome(StrEnum):
+    """What came of an object."""
+
+    ANSWERED = "answered"
+    REFUSED = "refused"  # will never be answered; the result says why
+    GONE = "gone"  # was deleted or replaced before it was read
+    NO_PICTURE = "no-picture"  # a folder's mark, as S3's console makes them
+    OWN_RESULT = "own-result"  # this function wrote it: the trigger is on the wrong bucket
+
+
+def handle(named: StoredObject, predictor: Predictor, storage: Storage, deadline: float) -> Outcome:
+    """Leaves the result of one object in the results' bucket, unless it is there; says what it is.
+
+    Raises `OutOfTime` and `Contended`, and botocore's errors: all these leave nothing that is wrong, and may be tried
+    again. `deadline` is a time of `time.perf_counter`.
+    """
+    if named.bucket == storage.results_bucket:
+        return Outcome.OWN_RESULT
+    if named.key.endswith("/") and not named.size:
+        return Outcome.NO_PICTURE
+    if time.perf_counter() >= deadline:
+        raise OutOfTime("No time is left for this picture.")
+    try:
+        found = objects.look(named)
+    except ObjectGone as error:
+        if not named.version:
+            return Outcome.GONE  # nothing tells which object it was: there is no name for a result
+        found = Found(named.bucket, named.key, named.version, named.etag or "", None, named.sequencer)
+        return _keep(found, documents.refused(found, error), storage)
+    kept = results.read(storage.results_bucket, results.address(found))
+    if kept and kept.rank == results.ANSWERED:
+        return _keep(found, documents.from_json(kept.body), storage)
+    return _keep(found, _ask(found, predictor, storage, deadline), storage)
+
+
+def _ask(found: Found, predictor: Predictor, storage: Storage, deadline: float) -> Document:
+    try:
+        image = objects.read(found)
+        result = predictor.predict(image, [Ask(task) for task in storage.tasks], deadline)
+    except ImageError as error:
+        return documents.refused(found, error)
+    if any(one.truncated for one in result.predictions) and time.perf_counter() >= deadline:
+        raise OutOfTime("The time did not suffice for this picture.")  # what is stored stays: it must be whole
+    document = documents.answered(found, predictor.manifest, result)
+    if storage.preview:
+        results.write_preview(storage.results_bucket, results.address(found, ".jpg"), _preview(image, document))
+    return document
+
+
+def _keep(found: Found, document: Document, storage: Storage) -> Outcome:
+    """Writes the result, if a better one is not there, and what follows from it."""
+    rank = results.GONE if document.outcome == "gone" else results.ANSWERED
+    body = results.write(storage.results_bucket, results.address(found), documents.to_json(document), rank)
+    document = documents.from_json(body)  # another's, if it was faster
+    rank = results.GONE if document.outcome == "gone" else results.ANSWERED
+    latest = results.latest(found.bucket, found.key)
+    results.write(storage.results_bucket, latest, body, results.order(found, rank))
+    outcome = Outcome(document.outcome)
+    if storage.tags and outcome is not Outcome.GONE:
+        with contextlib.suppress(ObjectGone):  # replaced meanwhile: the newer object gets its own
+            objects.tag(found, _tags(document))
+    return outcome
+
+
+def _tags(document: Document) -> dict[str, str]:
+    caption = next((each.text for each in (document.answers or {}).values() if each.text), "")
+    value = " ".join(_NOT_IN_TAGS.sub(" ", caption).split())[:MAX_TAG].strip()
+    return {TAG_OUTCOME: document.outcome} | ({TAG_CAPTION: value} if value else {})
+
+
+def _preview(image: bytes, document: Document) -> bytes:
+    from ..drawing import draw  # Pillow's fonts, only for those who draw
+
+    places = [place for each in (document.answers or {}).values() for place in each.objects]
+    picture = draw(image, places)
+    picture.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=PREVIEW_QUALITY)
+    return buffer.getvalue()
