@@ -49,11 +49,13 @@ _IMAGE_PROBLEMS = (
     ObjectGone,
     RequestValidationError,
     OutOfTime,
+    problems.Busy,
     Exception,
 )
 # API Gateway gives up after 29 s (REST) or 30 s (HTTP), a cold start included.
 GATEWAY_SECONDS = 27.0
 RESERVE_SECONDS = 0.5  # of the invocation, to send an answer once generation was cut
+MAX_WAITING = 16  # requests: some ten seconds of work at full size; each holds its image, 20 MiB at most
 
 router = APIRouter()
 
@@ -89,7 +91,9 @@ class Inference:
         return self.predictor.manifest
 
     async def predict(self, image: bytes, *asks: Ask) -> Result:
-        """The answers to `asks`. Raises `ImageError`, `TaskError` and `OutOfTime`."""
+        """The answers to `asks`. Raises `ImageError`, `TaskError`, `OutOfTime` and, at once, `Busy`."""
+        if self.one_at_a_time.statistics().tasks_waiting >= MAX_WAITING:
+            raise problems.Busy(f"{MAX_WAITING} requests are waiting already; try again.")
         # In a thread, so that the event loop stays free for `/health` meanwhile.
         return await anyio.to_thread.run_sync(
             self.predictor.predict, image, asks, self.deadline, limiter=self.one_at_a_time

@@ -38,6 +38,10 @@ class MissingImage(InputError):
     """The request carries no image."""
 
 
+class Busy(FlorenceError):
+    """More requests are waiting than can be answered soon."""
+
+
 @dataclass(frozen=True)
 class Kind:
     """One kind of problem: what all its occurrences share."""
@@ -97,6 +101,14 @@ KINDS: dict[type[Exception], Kind] = {
         "Out of time",
         "Too little of the time allowed for the request was left to look at the image. `Retry-After` says when to try "
         "again; a smaller image is quicker.",
+        retry_after=1,
+    ),
+    Busy: Kind(
+        "busy",
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "Busy",
+        "More requests are waiting than can be answered soon, and this one was not begun. `Retry-After` says when to "
+        "try again.",
         retry_after=1,
     ),
     Exception: Kind(

@@ -13,7 +13,7 @@ from PIL import Image
 
 from handler.florence.errors import ArtifactError, DamagedImage, ImageTooLarge, NotAnImage, OutOfTime, UnsupportedFormat
 from handler.florence.image import MAX_BYTES
-from handler.problems import KINDS, MEDIA_TYPE
+from handler.problems import KINDS, MEDIA_TYPE, Busy
 from handler.storage.errors import ObjectGone
 
 
@@ -43,6 +43,7 @@ RAISED = [
     (DamagedImage("The image breaks off."), 422, "damaged-image"),
     (ObjectGone("The picture is not there any more."), 404, "object-gone"),
     (OutOfTime("Too little time is left."), 503, "out-of-time"),
+    (Busy("16 requests are waiting already."), 503, "busy"),
 ]
 ASKED: list[tuple[str, dict[str, str], bytes, int, str]] = [
     ("/caption", {}, b"", 400, "missing-image"),
