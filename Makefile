@@ -16,7 +16,7 @@ help: ## what there is
 run: .venv/run.stamp ## serve the page and the API on http://127.0.0.1:$(PORT); MODEL=DIR names another artifact
 	.venv/bin/python -m handler serve --port $(PORT) $(if $(MODEL),--artifact $(MODEL))
 
-test: .venv/dev.stamp ## all tests (Debian's chromium and chromium-driver are needed for the page's)
+test: .venv/dev.stamp .venv-sam/stamp ## all tests (Debian's chromium and chromium-driver are needed for the page's)
 	.venv/bin/python -m pytest
 
 picture: .venv/dev.stamp ## take docs/page.png, the README's picture, again
