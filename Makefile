@@ -90,7 +90,7 @@ costs: .venv/dev.stamp ## the table of costs in docs/deploy.md, from benchmarks/
 	.venv/bin/python -m benchmarks.costs
 
 test-e2e: .venv/dev.stamp .venv-sam/stamp ## the image, built and run as on Lambda (needs a Docker engine)
-	.venv/bin/python -m pytest tests/e2e
+	.venv/bin/python -m pytest tests/e2e --timeout 900
 
 # `tokenizers` asks for huggingface-hub only to fetch from the hub, which the runtime never does: 35 MB less.
 HUB = huggingface-hub hf-xet httpx2 httpcore2 fsspec filelock pyyaml truststore

@@ -11,6 +11,8 @@ import template
 from moto import mock_aws
 from moto.iam.access_control import IAMPolicy, PermissionResult
 
+from handler import settings, telemetry
+
 UPLOADS = f"arn:aws:s3:::florence-lambda-uploads-{template.ACCOUNT}-{template.REGION}"
 RESULTS = f"arn:aws:s3:::florence-lambda-results-{template.ACCOUNT}-{template.REGION}"
 
@@ -197,6 +199,16 @@ def test_messages_are_hidden_for_six_times_the_timeout() -> None:
     assert {timeout: each["Hidden"] for timeout, each in hidden.items()} == {each: 6 * int(each) for each in timeouts}
 
 
+def test_the_settings_are_those_the_code_reads(aws: None) -> None:
+    given = template.resolve(SourceBuckets="first,second", Tags="1", StorageTasks="caption")["Florence"]["Environment"]
+    names = {name for name in vars(settings).values() if isinstance(name, str) and name.startswith("FLORENCE_")}
+    assert set(given["Variables"]) == names - {"FLORENCE_", "FLORENCE_ARTIFACT", "FLORENCE_THREADS"}
+    read = settings.load(given["Variables"]).storage
+    assert read.source_buckets == ("first", "second")
+    assert [task.name for task in read.tasks] == ["caption"]
+    assert (read.tags, read.preview) == (True, False)
+
+
 def test_what_is_watched(aws: None) -> None:
     resources = template.resolve(AlarmEmail="me@example.org")
     alarms = {each["MetricName"]: each for each in resources.values() if "AlarmDescription" in each}
@@ -213,4 +225,11 @@ def test_what_is_watched(aws: None) -> None:
     dead = resources["Pictures"]["RedrivePolicy"]["deadLetterTargetArn"].split(":")[-1]
     assert alarms["ApproximateNumberOfMessagesVisible"]["Dimensions"] == [{"Name": "QueueName", "Value": dead}]
     widgets = json.loads(resources["Dashboard"]["DashboardBody"])["widgets"]
-    assert len(widgets) == 6
+    ours = [each for each in widgets if each["properties"]["metrics"][0][0] == telemetry.NAMESPACE]
+    shown = {metric[1] for widget in ours for metric in widget["properties"]["metrics"]}
+    stages = {f"{stage}Milliseconds" for stage in ("Image", "Vision", "Encoder", "Decoder")}
+    assert shown - stages == {
+        *(telemetry.PICTURES, telemetry.TRUNCATED, telemetry.REFUSED, telemetry.GONE, telemetry.FAILED),
+        *(telemetry.OWN_RESULTS, *telemetry.STARTS.values()),
+    }
+    assert stages <= shown

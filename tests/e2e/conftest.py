@@ -22,7 +22,8 @@ CAPTION = "A purple cross, a blue circle, a yellow star and a red circle."  # of
 
 def make(*arguments: str) -> str:
     """What `make` printed on stdout; fails the test, all it said shown, if it fails."""
-    done = subprocess.run(["make", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=900)
+    command = ["make", "--no-print-directory", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, f"make {' '.join(arguments)}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
