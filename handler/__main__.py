@@ -8,6 +8,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,8 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         settings = load()
+        if options.artifact:
+            settings = replace(settings, artifact=options.artifact)
         if options.command == "serve":
-            serve(options.artifact or settings.artifact, settings.threads, options.host, options.port)
+            serve(settings, options.host, options.port)
             return 0
         return 0 if _answer(options, settings) else 1
     except (FlorenceError, SettingsError) as error:
@@ -58,7 +61,7 @@ def _answer(options: argparse.Namespace, settings: Settings) -> bool:
     from .batch import answer_files, find
     from .florence.predictor import Predictor
 
-    predictor = Predictor(options.artifact or settings.artifact, settings.threads)
+    predictor = Predictor(settings.artifact, settings.threads)
     if predictor.manifest.notice:
         print(f"note: {predictor.manifest.notice}", file=sys.stderr)
     return answer_files(find(options.images), _question(options, predictor), as_json=options.json, draw=options.draw)
@@ -66,20 +69,19 @@ def _answer(options: argparse.Namespace, settings: Settings) -> bool:
 
 def _question(options: argparse.Namespace, predictor: "Predictor") -> Callable[[bytes], "Answer"]:
     """What the command asks of one image, answered in the API's schemas."""
-    from . import schemas
-    from .asks import ask
-    from .florence.predictor import Ask
+    from . import questions
+    from .serialise import Cut
 
-    manifest, predict = predictor.manifest, predictor.predict
-    caption, detect = Ask(tasks.find("caption")), Ask(tasks.find("detect"))
+    cut = Cut(getattr(options, "min_score", 0.0))
     if options.command == "caption":
-        return lambda data: schemas.caption(manifest, predict(data, [caption]))
-    if options.command == "detect":
-        return lambda data: schemas.detect(manifest, predict(data, [detect]), options.min_score)
-    if options.command == "analyze":
-        return lambda data: schemas.analyze(manifest, predict(data, [caption, detect]), options.min_score)
-    question = ask(options.task, options.input, options.region)
-    return lambda data: schemas.task(manifest, predict(data, [question]), options.min_score)
+        question = questions.caption()
+    elif options.command == "detect":
+        question = questions.detect(cut=cut)
+    elif options.command == "analyze":
+        question = questions.analyze(cut=cut)
+    else:
+        question = questions.task(options.task, options.input, options.region, cut)
+    return lambda data: question.answer(predictor.manifest, predictor.predict(data, question.asks))
 
 
 def _parser() -> argparse.ArgumentParser:

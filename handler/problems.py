@@ -29,13 +29,17 @@ from .florence.errors import (
     UnsupportedFormat,
 )
 from .schemas import Problem
-from .storage.errors import ObjectGone
+from .storage.errors import BucketNotAllowed, ObjectGone
 
 MEDIA_TYPE = "application/problem+json"
 
 
 class MissingImage(InputError):
     """The request carries no image."""
+
+
+class MalformedBody(InputError):
+    """The request's body is not what its content type says."""
 
 
 class Busy(FlorenceError):
@@ -61,7 +65,22 @@ class Kind:
 _BAD_REQUEST, _UNPROCESSABLE = HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY
 KINDS: dict[type[Exception], Kind] = {
     MissingImage: Kind(
-        "missing-image", _BAD_REQUEST, "No image in the request", "The body is empty, or the form lacks its file."
+        "missing-image",
+        _BAD_REQUEST,
+        "No image in the request",
+        "The body is empty, the form lacks its file, or the JSON names no image.",
+    ),
+    MalformedBody: Kind(
+        "malformed-body",
+        _BAD_REQUEST,
+        "Malformed body",
+        "JSON that is none or has not the shape described here, base64 that is none, or too many images in a batch.",
+    ),
+    BucketNotAllowed: Kind(
+        "bucket-not-allowed",
+        HTTPStatus.FORBIDDEN,
+        "Bucket not allowed",
+        "`s3_uri` names a bucket that this server does not read for requests.",
     ),
     NotAnImage: Kind(
         "not-an-image", _BAD_REQUEST, "Not an image", "The bytes begin like no image format that is known here."
@@ -127,12 +146,12 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _from_framework)
     app.add_exception_handler(ClientDisconnect, _to_no_one)
     app.add_exception_handler(Exception, _from_nowhere)
-    describe = app.openapi
+    derive = app.openapi
 
     def openapi() -> dict[str, Any]:
-        document = describe()
-        document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
-        return document
+        description = derive()
+        description["components"]["schemas"]["Problem"] = Problem.model_json_schema()
+        return description
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way to extend the document
 
@@ -154,10 +173,20 @@ def responses(*errors: type[Exception]) -> dict[int | str, dict[str, Any]]:
     return result
 
 
-def document(error: Exception) -> Problem:
+def document(error: Exception, request: Request | None = None) -> Problem:
     """The document of an error that is in the table, or whose base is. Raises other errors again."""
-    kind = _kind(error)
-    return Problem(type=kind.type, title=kind.title, status=kind.status.value, detail=str(error))
+    return _problem(_kind(error), str(error), request)
+
+
+def _problem(kind: Kind, detail: str, request: Request | None) -> Problem:
+    return Problem(
+        type=kind.type, title=kind.title, status=kind.status.value, detail=detail, request_id=_request_id(request)
+    )
+
+
+def _request_id(request: Request | None) -> str | None:
+    request_id: str | None = getattr(request.state, "request_id", None) if request else None
+    return request_id
 
 
 def _kind(error: Exception) -> Kind:
@@ -169,19 +198,20 @@ def _kind(error: Exception) -> Kind:
 
 
 def _respond(problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    # The id's header is set here too: what the outermost layer sends has not passed the one that sets it.
+    headers = {**(headers or {}), **({"X-Request-Id": problem.request_id} if problem.request_id else {})}
     return JSONResponse(problem.model_dump(exclude_none=True), problem.status, headers, MEDIA_TYPE)
 
 
-def _from_table(_: Request, error: Exception) -> JSONResponse:
+def _from_table(request: Request, error: Exception) -> JSONResponse:
     retry_after = _kind(error).retry_after
-    return _respond(document(error), None if retry_after is None else {"Retry-After": str(retry_after)})
+    return _respond(document(error, request), None if retry_after is None else {"Retry-After": str(retry_after)})
 
 
-def _from_validation(_: Request, error: Exception) -> JSONResponse:
+def _from_validation(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     complaints = (f"{'.'.join(map(str, each['loc'][1:]))}: {each['msg']}." for each in error.errors())
-    kind = KINDS[RequestValidationError]
-    return _respond(Problem(type=kind.type, title=kind.title, status=kind.status.value, detail=" ".join(complaints)))
+    return _respond(_problem(KINDS[RequestValidationError], " ".join(complaints), request))
 
 
 def _from_framework(request: Request, error: Exception) -> JSONResponse:
@@ -196,7 +226,9 @@ def _from_framework(request: Request, error: Exception) -> JSONResponse:
         detail = f"{request.method} is not allowed at {request.url.path}, only {allowed}."
     elif not detail.endswith("."):
         detail += "."
-    problem = Problem(type="about:blank", title=status.phrase, status=status.value, detail=detail)
+    problem = Problem(
+        type="about:blank", title=status.phrase, status=status.value, detail=detail, request_id=_request_id(request)
+    )
     return _respond(problem, error.headers)
 
 
@@ -205,7 +237,7 @@ def _to_no_one(_: Request, error: Exception) -> Response:
     return Response(status_code=HTTPStatus.BAD_REQUEST)
 
 
-def _from_nowhere(_: Request, error: Exception) -> JSONResponse:
+def _from_nowhere(request: Request, error: Exception) -> JSONResponse:
     """Sent by the outermost layer, which raises the error again afterwards, for the log."""
-    kind, detail = KINDS[Exception], "Something went wrong here that is not your fault; the log says what."
-    return _respond(Problem(type=kind.type, title=kind.title, status=kind.status.value, detail=detail))
+    detail = "Something went wrong here that is not your fault; the log says what."
+    return _respond(_problem(KINDS[Exception], detail, request))

@@ -1,17 +1,13 @@
 """What the API answers, and the command line with `--json`: one shape for both.
 
-Turns the core's `Result` into these models and rounds its numbers; does not parse, cut or colour answers otherwise.
-Coordinates are pixels of the image as it is seen, that is, after its EXIF orientation. Scores are probabilities.
+Shapes alone: `serialise` fills them. Coordinates are pixels of the image as it is seen, that is, after its EXIF
+orientation. Scores are probabilities.
 """
 
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-
-if TYPE_CHECKING:  # the predictor brings ONNX Runtime, which the schemas do not need
-    from .florence import predictor
-    from .florence.artifact import Manifest
 
 
 class _Schema(BaseModel):
@@ -22,6 +18,8 @@ class Model(_Schema):
     """Which model answered."""
 
     name: str = Field(description="The artifact's name.")
+    adapter: str | None = Field(default=None, description="The LoRA adapter that is fused into it, if any.")
+    artifact: str = Field(description="The sha256 of its manifest, which holds those of all its files.")
     precision: str = Field(description="How its weights are stored: int8 or fp32.")
     notice: str | None = Field(default=None, description="What to know before trusting it, if anything.")
 
@@ -32,6 +30,7 @@ class Image(_Schema):
     width: int = Field(description="In pixels, orientation applied; so is the height.")
     height: int
     format: str = Field(description="What the bytes were: JPEG, PNG, GIF or WebP.")
+    sha256: str = Field(description="Of the bytes as they were sent.")
 
 
 class Milliseconds(_Schema):
@@ -69,11 +68,30 @@ class Caption(_Schema):
 
 
 class Text(_Schema):
-    """The text that a task answered; empty where objects are the answer."""
+    """A text and its score."""
+
+    text: str = Field(description="What the model wrote, without location tokens; empty where objects are the answer.")
+    score: float = Field(ge=0, le=1, description="The score of the answer as a whole.")
+
+
+class Asked(_Schema):
+    """Which task was asked."""
 
     task: str = Field(description="The task's name.")
-    text: str = Field(description="What the model wrote, without location tokens.")
-    score: float = Field(ge=0, le=1, description="The score of the answer as a whole.")
+
+
+class Label(_Schema):
+    """A name for what the image shows."""
+
+    label: str
+    score: float = Field(ge=0, le=1, description="The best score of the objects of this name; 0 if there is none.")
+    count: int = Field(description="How many objects of this name were found.")
+
+
+class Labels(_Schema):
+    """What is to be seen, without places."""
+
+    labels: list[Label] = Field(description="Each name once, the surest first.")
 
 
 class Objects(_Schema):
@@ -86,8 +104,12 @@ class Answer(_Schema):
     """What every answer tells beside what was asked."""
 
     truncated: bool = Field(description="An answer reached the longest length or time allowed and may be incomplete.")
+    cached: bool = Field(
+        default=False, description="Remembered from the same question about the same bytes; the times are of then."
+    )
     image: Image
     model: Model
+    version: str = Field(description="The version of florence-lambda.")
     milliseconds: Milliseconds
 
 
@@ -96,7 +118,7 @@ class CaptionAnswer(Answer, Caption):
     """A caption."""
 
 
-class DetectAnswer(Answer, Objects):
+class ObjectsAnswer(Answer, Objects):
     """Objects."""
 
 
@@ -104,7 +126,15 @@ class AnalyzeAnswer(Answer, Objects, Caption):
     """A caption and objects, from one pass over the image."""
 
 
-class TaskAnswer(Answer, Objects, Text):
+class ReadAnswer(Answer, Objects, Text):
+    """A text, and its parts with their corners if they were asked for."""
+
+
+class ClassifyAnswer(Answer, Labels):
+    """Labels."""
+
+
+class TaskAnswer(Answer, Objects, Text, Asked):
     """The answer to any task: text, objects, or both."""
 
 
@@ -116,6 +146,7 @@ class TaskInfo(_Schema):
     prompt: str = Field(description="The sentence that the model is asked.")
     input: str = Field(description="What it needs beside the image: none, text or region.")
     answer: str = Field(description="What its answer holds.")
+    formats: list[str] = Field(description="The forms that its answer can have.")
 
 
 class Health(_Schema):
@@ -138,73 +169,19 @@ class Problem(_Schema):
     title: str
     status: int
     detail: str | None = Field(default=None, description="What went wrong this time, in a sentence.")
+    request_id: str | None = Field(default=None, description="The request's id, which the log has too.")
 
 
-def model(manifest: "Manifest") -> Model:
-    """Which model this manifest describes."""
-    return Model(name=manifest.name, precision=manifest.precision, notice=manifest.notice or None)
+class BatchItem(_Schema):
+    """What became of one image of a batch: an answer or a problem."""
+
+    name: str | None = Field(default=None, description="Its file name, its `s3_uri` or the name it was sent with.")
+    status: int = Field(description="What the image alone would have been answered with.")
+    answer: AnalyzeAnswer | TaskAnswer | None = None
+    problem: Problem | None = None
 
 
-def caption(manifest: "Manifest", result: "predictor.Result") -> CaptionAnswer:
-    """The answer to one caption."""
-    (text,) = result.predictions
-    return CaptionAnswer(caption=text.text, score=round(text.score, 4), **_about(manifest, result))
+class BatchAnswer(_Schema):
+    """The answers to a batch."""
 
-
-def detect(manifest: "Manifest", result: "predictor.Result", min_score: float) -> DetectAnswer:
-    """The answer to one detection, without the objects below `min_score`."""
-    (found,) = result.predictions
-    return DetectAnswer(objects=_objects(found, min_score), **_about(manifest, result))
-
-
-def analyze(manifest: "Manifest", result: "predictor.Result", min_score: float) -> AnalyzeAnswer:
-    """The answer to a caption and a detection, in this order."""
-    text, found = result.predictions
-    return AnalyzeAnswer(
-        caption=text.text,
-        score=round(text.score, 4),
-        objects=_objects(found, min_score),
-        **_about(manifest, result),
-    )
-
-
-def task(manifest: "Manifest", result: "predictor.Result", min_score: float) -> TaskAnswer:
-    """The answer to one task of any kind."""
-    (answer,) = result.predictions
-    return TaskAnswer(
-        task=answer.task.name,
-        text=answer.text,
-        score=round(answer.score, 4),
-        objects=_objects(answer, min_score),
-        **_about(manifest, result),
-    )
-
-
-def _about(manifest: "Manifest", result: "predictor.Result") -> dict[str, Any]:
-    width, height = result.size
-    stages = {stage: round(spent, 1) for stage, spent in result.milliseconds.items()}
-    return {
-        "truncated": any(prediction.truncated for prediction in result.predictions),
-        "image": Image(width=width, height=height, format=result.format),
-        "model": model(manifest),
-        "milliseconds": Milliseconds(**stages, total=round(sum(stages.values()), 1)),
-    }
-
-
-def _objects(prediction: "predictor.Prediction", min_score: float) -> list[Object]:
-    return [
-        Object(
-            label=found.label,
-            score=round(found.score, 4),
-            box=_rounded(found.box),
-            quad=_rounded(found.quad),
-            polygons=tuple(_rounded(polygon) for polygon in found.polygons or ()) or None,
-        )
-        for found in prediction.objects
-        if found.score >= min_score
-    ]
-
-
-def _rounded(coordinates: tuple[float, ...] | None) -> Any:
-    """To a thousandth of a pixel: far below a location bin's width, and free of 0.30000000000000004."""
-    return tuple(round(value, 3) for value in coordinates) if coordinates else None
+    items: list[BatchItem] = Field(description="In the order of the images.")

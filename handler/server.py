@@ -4,12 +4,11 @@ import contextlib
 import errno
 import socket
 import sys
-from pathlib import Path
 
-from .settings import SettingsError
+from .settings import Settings, SettingsError
 
 
-def serve(artifact: Path, threads: int | None, host: str, port: int) -> None:
+def serve(settings: Settings, host: str, port: int) -> None:
     """Serves page and API until interrupted. Port 0 takes any free one; the address is printed.
 
     Raises `SettingsError` where the address cannot be had, `ArtifactError` where the model cannot be loaded.
@@ -20,10 +19,11 @@ def serve(artifact: Path, threads: int | None, host: str, port: int) -> None:
         from .api import create_app
         from .florence.predictor import Predictor
 
-        predictor = Predictor(artifact, threads)
+        predictor = Predictor(settings.artifact, settings.threads)
         manifest = predictor.manifest
-        server = uvicorn.Server(uvicorn.Config(create_app(predictor), log_level="warning", lifespan="off"))
-        print(f"{manifest.name} ({manifest.precision}) from {artifact}")
+        app = create_app(predictor, settings.cache_bytes)
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
+        print(f"{manifest.name} ({manifest.precision}) from {settings.artifact}")
         if manifest.notice:
             print(manifest.notice)
         print(f"Serving at {_address(listener)} (Ctrl+C stops)")

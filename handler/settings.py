@@ -7,6 +7,7 @@ nothing is worse than a start that fails. Does not look into the artifact or the
 |---|---|---|
 | `FLORENCE_ARTIFACT` | folder of the model's artifact | `artifacts/current` if it is there, else `models/mini` |
 | `FLORENCE_THREADS` | threads for the model, 1 to 256 | as many as the machine, or Lambda's memory, gives |
+| `FLORENCE_CACHE_MB` | memory for the answers that the API remembers, in MB; 0: it remembers none | 16 |
 | `FLORENCE_RESULTS_BUCKET` | bucket for the results of stored pictures; storage events are refused without it | none |
 | `FLORENCE_UPLOADS_BUCKET` | bucket that `POST /uploads` lets clients write to; its events must come here | none |
 | `FLORENCE_SOURCE_BUCKETS` | buckets that requests may name as `s3_uri`, separated by commas | none |
@@ -26,10 +27,13 @@ from .florence.tasks import Input, Task, find
 
 ROOT = Path(__file__).resolve().parents[1]
 MAX_THREADS = 256
+CACHE_MB = 16  # of 2 to 6 kB each: some thousands
+MAX_CACHE_MB = 4096
 
 _PREFIX = "FLORENCE_"
 _ARTIFACT = "FLORENCE_ARTIFACT"
 _THREADS = "FLORENCE_THREADS"
+_CACHE = "FLORENCE_CACHE_MB"
 RESULTS_BUCKET = "FLORENCE_RESULTS_BUCKET"
 UPLOADS_BUCKET = "FLORENCE_UPLOADS_BUCKET"
 SOURCE_BUCKETS = "FLORENCE_SOURCE_BUCKETS"
@@ -39,6 +43,7 @@ _PREVIEW = "FLORENCE_PREVIEW"
 _NAMES = (
     _ARTIFACT,
     _THREADS,
+    _CACHE,
     RESULTS_BUCKET,
     UPLOADS_BUCKET,
     SOURCE_BUCKETS,
@@ -70,6 +75,7 @@ class Settings:
 
     artifact: Path
     threads: int | None  # None: the engine decides
+    cache_bytes: int = CACHE_MB * 10**6
     storage: Storage = field(default_factory=Storage)
 
 
@@ -81,6 +87,7 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
     return Settings(
         artifact=_artifact(environment.get(_ARTIFACT, "")),
         threads=_threads(environment.get(_THREADS, "")),
+        cache_bytes=_cache(environment.get(_CACHE, "")),
         storage=_storage(environment),
     )
 
@@ -101,6 +108,14 @@ def _threads(value: str) -> int | None:
     if not (value.isdecimal() and 1 <= int(value) <= MAX_THREADS):
         raise SettingsError(f"{_THREADS} must be a whole number from 1 to {MAX_THREADS}, not {value!r}.")
     return int(value)
+
+
+def _cache(value: str) -> int:
+    if not value:
+        return CACHE_MB * 10**6
+    if not (value.isdecimal() and int(value) <= MAX_CACHE_MB):
+        raise SettingsError(f"{_CACHE} must be a whole number from 0 to {MAX_CACHE_MB}, not {value!r}.")
+    return int(value) * 10**6
 
 
 def _storage(environment: Mapping[str, str]) -> Storage:

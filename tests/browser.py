@@ -112,6 +112,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
     for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
         options.add_argument(flag)
     driver = webdriver.Chrome(options=options, service=Service(str(CHROMEDRIVER)))
+    driver.set_script_timeout(120)  # axe takes 5 s on the longest page, and the machine may be busy
     yield driver
     driver.quit()
 

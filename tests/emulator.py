@@ -100,6 +100,7 @@ def running(
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing",
         "FLORENCE_ARTIFACT": str(ROOT / "models" / "mini"),
+        "FLORENCE_CACHE_MB": "0",  # tests ask the same again
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
     }
     with log_file.open("wb") as log:

@@ -1,5 +1,6 @@
 """A predictor without a model, for tests of what stands around it."""
 
+import hashlib
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -21,6 +22,8 @@ class FakeManifest:
     """The part of a manifest that is shown to users."""
 
     name = "fake"
+    id = "0" * 64
+    adapter: dict[str, Any] | None = None
     precision = "fp32"
     notice = NOTICE
     image_sizes = (96,)
@@ -51,6 +54,7 @@ class FakePredictor(Predictor):
                 predictions=tuple(_prediction(ask, picture.size) for ask in asks),
                 size=picture.size,
                 format=picture.format,
+                sha256=hashlib.sha256(image).hexdigest(),
                 milliseconds={"image": 1.25, "vision": 2.0, "encoder": 3.0, "decoder": 4.0},
             )
         finally:

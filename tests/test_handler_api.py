@@ -1,5 +1,6 @@
 """The API against a stand-in predictor: routes, answers, limits, and its description of itself."""
 
+import hashlib
 import io
 import json
 import re
@@ -19,7 +20,8 @@ from openapi_spec_validator import validate
 from PIL import Image
 
 import handler
-from handler.api import GATEWAY_SECONDS, RESERVE_SECONDS, create_app
+from handler.api import create_app
+from handler.api.inference import GATEWAY_SECONDS, RESERVE_SECONDS
 from handler.florence import image
 from handler.florence.tasks import TASKS, find
 from handler.problems import KINDS
@@ -40,8 +42,10 @@ def test_caption(client: TestClient) -> None:
         "caption": "a fake answer to caption",
         "score": 0.8765,
         "truncated": False,
-        "image": {"width": WIDTH, "height": HEIGHT, "format": "PNG"},
-        "model": {"name": "fake", "precision": "fp32", "notice": NOTICE},
+        "cached": False,
+        "image": {"width": WIDTH, "height": HEIGHT, "format": "PNG", "sha256": hashlib.sha256(png()).hexdigest()},
+        "model": {"name": "fake", "artifact": "0" * 64, "precision": "fp32", "notice": NOTICE},
+        "version": handler.__version__,
         "milliseconds": {"image": 1.2, "vision": 2.0, "encoder": 3.0, "decoder": 4.0, "total": 10.2},
     }
 
@@ -105,7 +109,7 @@ def test_tasks_are_listed_as_the_core_has_them(client: TestClient) -> None:
 
 def test_ready_names_the_model(client: TestClient) -> None:
     assert client.get("/ready").json() == {
-        "model": {"name": "fake", "precision": "fp32", "notice": NOTICE},
+        "model": {"name": "fake", "artifact": "0" * 64, "precision": "fp32", "notice": NOTICE},
         "max_image_bytes": image.MAX_BYTES,
     }
 
@@ -226,7 +230,12 @@ def test_the_openapi_document_is_valid(client: TestClient) -> None:
         "POST /caption",
         "POST /detect",
         "POST /analyze",
+        "POST /classify",
+        "POST /ground",
+        "POST /segment",
+        "POST /read",
         "POST /tasks/{task}",
+        "POST /batch",
         "GET /tasks",
         "GET /health",
         "GET /ready",
@@ -255,7 +264,23 @@ def test_the_version_is_the_projects() -> None:
         ("POST", "/caption", {}),
         ("POST", "/detect", {}),
         ("POST", "/analyze", {}),
+        ("POST", "/classify", {"classes": "dog,cat"}),
+        ("POST", "/ground", {"text": "a dog"}),
+        ("POST", "/segment", {"region": "1,1,9,9"}),
+        ("POST", "/read", {}),
         ("POST", "/tasks/{task}", {"region": "1,1,9,9"}),
+        *[
+            ("POST", path, {"format": form})
+            for path, forms in {
+                "/caption": ("hf", "coco"),
+                "/detect": ("hf", "coco", "rekognition"),
+                "/classify": ("hf", "rekognition"),
+                "/read": ("hf", "coco", "rekognition"),
+            }.items()
+            for form in forms
+        ],
+        ("POST", "/segment", {"text": "dog", "format": "hf"}),
+        ("POST", "/segment", {"text": "dog", "format": "coco"}),
         ("GET", "/tasks", {}),
         ("GET", "/health", {}),
         ("GET", "/ready", {}),

@@ -34,6 +34,7 @@ def entrypoint() -> ModuleType:
     """The module as Lambda imports it, with the miniature."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FLORENCE_ARTIFACT", str(ROOT / "models" / "mini"))
+        patch.setenv("FLORENCE_CACHE_MB", "0")
         import handler.entrypoint
 
         return handler.entrypoint

@@ -22,8 +22,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from handler import schemas
-from handler.asks import ask
+from handler import questions, schemas
 from handler.florence.errors import TaskInputError
 from handler.florence.tasks import TASKS, find
 from handler.formats import Format, check, coco, hf, rekognition, render
@@ -36,12 +35,15 @@ def answer(name: str) -> schemas.TaskAnswer:
     predictor = FakePredictor()
     extra = {"none": (None, None), "text": ("a dog", None), "region": (None, "20,10,100,50")}[find(name).input]
     data = encoded(noise((WIDTH, HEIGHT)), "PNG")
-    return schemas.task(predictor.manifest, predictor.predict(data, [ask(name, *extra)]), 0)
+    question = questions.task(name, *extra)
+    answered = question.answer(predictor.manifest, predictor.predict(data, question.asks))
+    assert isinstance(answered, schemas.TaskAnswer)
+    return answered
 
 
 def found(*objects: schemas.Object, size: tuple[int, int] = (WIDTH, HEIGHT)) -> schemas.TaskAnswer:
     """An answer with these objects."""
-    image = schemas.Image(width=size[0], height=size[1], format="PNG")
+    image = schemas.Image(width=size[0], height=size[1], format="PNG", sha256="")
     return answer("detect").model_copy(update={"objects": list(objects), "image": image})
 
 

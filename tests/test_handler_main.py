@@ -1,6 +1,7 @@
 """The command line, in process and with a stand-in predictor: what it prints where, and with which exit code."""
 
 import fcntl
+import hashlib
 import json
 import os
 import pty
@@ -123,7 +124,8 @@ def test_json_lines_are_the_apis_answers(fake: FakePredictor, photos: Path, caps
     assert first["file"] == "photos/a.jpg"
     assert first["caption"] == "a fake answer to caption"
     assert first["objects"][0] == {"label": "red circle", "score": 0.9877, "box": [20, 10, 100, 50]}
-    assert second["image"] == {"width": 100, "height": 100, "format": "PNG"}
+    sha256 = hashlib.sha256((photos / "deep" / "b.png").read_bytes()).hexdigest()
+    assert second["image"] == {"width": 100, "height": 100, "format": "PNG", "sha256": sha256}
     assert second["model"]["notice"] == NOTICE
 
 

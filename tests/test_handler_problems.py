@@ -28,7 +28,8 @@ def check(answer: httpx2.Response, status: int, slug: str | None) -> dict[str, A
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == MEDIA_TYPE
     problem: dict[str, Any] = answer.json()
-    assert set(problem) == {"type", "title", "status", "detail"}
+    assert set(problem) == {"type", "title", "status", "detail", "request_id"}
+    assert problem["request_id"] == answer.headers["x-request-id"]
     assert problem["status"] == status
     assert problem["type"] == ("about:blank" if slug is None else f"/docs#{slug}")
     assert problem["detail"].endswith(".")
@@ -48,6 +49,8 @@ RAISED = [
 ASKED: list[tuple[str, dict[str, str], bytes, int, str]] = [
     ("/caption", {}, b"", 400, "missing-image"),
     ("/caption", {}, bytes(MAX_BYTES + 1), 413, "image-too-large"),
+    ("/caption", {}, b"[", 400, "malformed-body"),
+    ("/caption", {}, b'{"s3_uri": "s3://a/b"}', 403, "bucket-not-allowed"),
     ("/tasks/sing", {}, png(), 404, "unknown-task"),
     ("/tasks/ground", {}, png(), 422, "task-input"),
     ("/tasks/caption", {"input": "a dog"}, png(), 422, "task-input"),
@@ -82,7 +85,8 @@ def test_errors_of_the_core(
 def test_errors_of_the_request(
     client: TestClient, path: str, params: dict[str, str], body: bytes, status: int, slug: str
 ) -> None:
-    check(client.post(path, params=params, content=body), status, slug)
+    headers = {"Content-Type": "application/json"} if slug in ("malformed-body", "bucket-not-allowed") else None
+    check(client.post(path, params=params, content=body, headers=headers), status, slug)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("secret"), ArtifactError("secret")], ids=lambda error: type(error))

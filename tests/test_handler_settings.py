@@ -27,6 +27,14 @@ def test_values_are_taken(tmp_path: Path) -> None:
     assert load({"FLORENCE_ARTIFACT": str(tmp_path), "FLORENCE_THREADS": "3"}) == Settings(tmp_path, 3)
 
 
+def test_the_cache_is_in_megabytes() -> None:
+    assert load({"FLORENCE_CACHE_MB": "3"}).cache_bytes == 3_000_000
+    assert load({"FLORENCE_CACHE_MB": "0"}).cache_bytes == 0
+    for value in ("-1", "4097", "much", "1.5"):
+        with pytest.raises(SettingsError, match="FLORENCE_CACHE_MB must be a whole number from 0 to 4096"):
+            load({"FLORENCE_CACHE_MB": value})
+
+
 def test_empty_values_count_as_not_set(root: Path) -> None:
     assert load({"FLORENCE_ARTIFACT": "", "FLORENCE_THREADS": ""}) == load({})
 

@@ -1,5 +1,6 @@
 """One stored picture against moto's buckets: each outcome, and what it leaves."""
 
+import hashlib
 import io
 import json
 import time
@@ -60,7 +61,7 @@ def test_a_picture_is_answered(store: Store, predictor: FakePredictor, bucket: s
             "detect": {"text": "", "score": 0.8765, "objects": [box, other]},
         },
         "truncated": False,
-        "image": {"width": 200, "height": 100, "format": "PNG"},
+        "image": {"width": 200, "height": 100, "format": "PNG", "sha256": hashlib.sha256(png()).hexdigest()},
         "model": document["model"],
         "milliseconds": document["milliseconds"],
     }

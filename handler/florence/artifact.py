@@ -14,6 +14,7 @@ engine, which reads it.
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,11 @@ class Manifest:
     verification: dict[str, Any]
     tools: dict[str, str]
     schema: int = SCHEMA
+
+    @cached_property
+    def id(self) -> str:
+        """The sha256 of `manifest.json`, in hex: two artifacts with one id have the same bytes."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
 
     def to_json(self) -> str:
         """The file's text: sorted, so that the same artifact has the same bytes."""

@@ -1,5 +1,6 @@
 """predict(image, asks) -> answers with scores: the one place where the parts of the core meet."""
 
+import hashlib
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -67,11 +68,13 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Result:
-    """The answers about one image, in the order asked; `size` is width and height of the upright image."""
+    """The answers about one image, in the order asked; `size` is width and height of the upright image, `sha256` that
+    of its bytes in hex."""
 
     predictions: tuple[Prediction, ...]
     size: tuple[int, int]
     format: str
+    sha256: str
     milliseconds: dict[str, float]  # image, vision, encoder, decoder
 
 
@@ -133,6 +136,7 @@ class Predictor:
             predictions=tuple(self._read(ask, one, picture.size) for ask, one in zip(asks, decoded, strict=True)),
             size=picture.size,
             format=picture.format,
+            sha256=hashlib.sha256(image).hexdigest(),
             milliseconds={name: (after - before) * 1000 for name, before, after in stages},
         )
 

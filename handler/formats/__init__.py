@@ -9,6 +9,7 @@ none in any of the three: `check` tells before the model is asked.
 | a text | image-to-text | caption results | - |
 | boxes | object-detection | detection results | DetectLabels |
 | polygons | image-segmentation | detection results with segmentation | DetectLabels |
+| names (`classify`) | image-classification | - | DetectLabels, without instances |
 | quads with texts | image-to-text, a line each | detection results with segmentation | DetectText |
 """
 
@@ -35,9 +36,14 @@ class Format(StrEnum):
     REKOGNITION = "rekognition"  # as Amazon Rekognition answers
 
 
+def has(task: Task, format_: Format) -> bool:
+    """Whether answers of this task have a place in this form."""
+    return format_ is not Format.REKOGNITION or task.answer is not Kind.TEXT
+
+
 def check(task: Task, format_: Format) -> None:
     """Raises `TaskInputError` where answers of this task have no place in this form."""
-    if format_ is Format.REKOGNITION and task.answer is Kind.TEXT:
+    if not has(task, format_):
         raise TaskInputError(f"The task {task.name} answers with a text, which has no place in {format_}'s form.")
 
 

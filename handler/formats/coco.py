@@ -60,9 +60,9 @@ def results(answer: schemas.Answer, image_id: int, categories: Mapping[str, int]
     """
     if isinstance(answer, schemas.Caption):
         return [Caption(image_id=image_id, caption=answer.caption)]
-    if isinstance(answer, schemas.Text) and answer.text:
-        return [Caption(image_id=image_id, caption=answer.text)]
     objects = answer.objects if isinstance(answer, schemas.Objects) else []
+    if isinstance(answer, schemas.Text) and answer.text and not objects:
+        return [Caption(image_id=image_id, caption=answer.text)]
     return [_detection(found, image_id, categories) for found in objects if found.bounds]
 
 

@@ -1,6 +1,7 @@
 """Answers as Hugging Face's inference endpoints give them: what `huggingface_hub.InferenceClient` reads.
 
-The shapes are those of Hugging Face's task specifications (`image-to-text`, `object-detection`, `image-segmentation`;
+The shapes are those of Hugging Face's task specifications (`image-to-text`, `object-detection`, `image-segmentation`,
+`image-classification`;
 the output types of `huggingface_hub.inference`): lists, boxes in whole pixels, a mask as a PNG in base64. An answer
 that is a text is one `generated_text`, whatever was asked for it.
 """
@@ -45,11 +46,20 @@ class Segment(BaseModel):
     mask: str = Field(description="A PNG in base64, of the image's size: 255 inside, 0 outside.")
 
 
-Element = GeneratedText | Detection | Segment
+class Label(BaseModel):
+    """One element of image-classification."""
+
+    label: str
+    score: float
+
+
+Element = Label | GeneratedText | Detection | Segment
 
 
 def elements(answer: schemas.Answer) -> list[Element]:
-    """The answer's text, or an element for each of its objects."""
+    """The answer's text, or an element for each of its labels or objects."""
+    if isinstance(answer, schemas.Labels):
+        return [Label(label=each.label, score=each.score) for each in answer.labels]
     if isinstance(answer, schemas.Caption):
         return [GeneratedText(generated_text=answer.caption)]
     objects = answer.objects if isinstance(answer, schemas.Objects) else []

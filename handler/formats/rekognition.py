@@ -6,8 +6,6 @@ capital; there is one for each name, the surest first, with its instances. Flore
 aliases and categories are empty. Of a text there are lines, not words.
 """
 
-from itertools import groupby
-
 from pydantic import BaseModel
 
 from .. import schemas
@@ -89,20 +87,24 @@ Response = DetectLabels | DetectText
 
 
 def response(answer: schemas.Answer) -> Response:
-    """DetectText for what was read with its regions, DetectLabels for all other objects."""
+    """DetectText for what was read with its regions, DetectLabels for all other objects and for labels."""
+    if isinstance(answer, schemas.Labels):
+        names = [Label(Name=_name(each.label), Confidence=_percent(each.score), Instances=[]) for each in answer.labels]
+        return DetectLabels(Labels=names, LabelModelVersion=answer.model.name)
     objects = [found for found in answer.objects if found.bounds] if isinstance(answer, schemas.Objects) else []
-    task = tasks.find(answer.task) if isinstance(answer, schemas.TaskAnswer) else None
-    if task and task.answer is tasks.Answer.QUADS:
+    reads = isinstance(answer, schemas.TaskAnswer) and tasks.find(answer.task).answer is tasks.Answer.QUADS
+    if reads or isinstance(answer, schemas.ReadAnswer):
         lines = [_line(number, found, answer.image) for number, found in enumerate(objects)]
         return DetectText(TextDetections=lines, TextModelVersion=answer.model.name)
-    surest = sorted(objects, key=lambda found: (_name(found), -found.score))
-    labels = [_label(name, list(same), answer.image) for name, same in groupby(surest, _name)]
-    labels.sort(key=lambda label: -label.Confidence)
+    instances: dict[str, list[schemas.Object]] = {}
+    for found in sorted(objects, key=lambda found: -found.score):
+        instances.setdefault(_name(found.label), []).append(found)
+    labels = [_label(name, same, answer.image) for name, same in instances.items()]
     return DetectLabels(Labels=labels, LabelModelVersion=answer.model.name)
 
 
-def _name(found: schemas.Object) -> str:
-    return " ".join(word[0].upper() + word[1:] for word in found.label.split())
+def _name(label: str) -> str:
+    return " ".join(word[0].upper() + word[1:] for word in label.split())
 
 
 def _label(name: str, objects: list[schemas.Object], image: schemas.Image) -> Label:

@@ -48,7 +48,8 @@ function curl(path, operation) {
 
 function operation(method, path, about) {
   const success = about.responses["200"];
-  const schema = success.content["application/json"].schema;
+  const answered = success.content["application/json"].schema;
+  const schema = answered.anyOf?.[0] ?? answered; // the native form; the others are other people's
   const parameters = about.parameters ?? [];
   const problems = problemsOf(about);
   const part = (title, children) => (children.length ? [element("h3", { textContent: title }), ...children] : []);

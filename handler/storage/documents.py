@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from .. import problems, schemas
+from .. import problems, schemas, serialise
 from ..florence.artifact import Manifest
 from ..florence.errors import InputError
 from ..florence.predictor import Result
@@ -53,7 +53,7 @@ class Document(BaseModel):
 
 def answered(found: Found, manifest: Manifest, result: Result) -> Document:
     """The result for a picture that was answered."""
-    answers = [schemas.task(manifest, replace(result, predictions=(one,)), 0) for one in result.predictions]
+    answers = [serialise.task(manifest, replace(result, predictions=(one,))) for one in result.predictions]
     return Document(
         outcome="answered",
         source=_source(found),

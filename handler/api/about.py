@@ -1,0 +1,38 @@
+"""What the service says of itself."""
+
+from fastapi import APIRouter
+
+from .. import formats, schemas, serialise
+from ..florence import tasks
+from ..florence.image import MAX_BYTES
+from .inference import Loaded
+
+router = APIRouter(tags=["about"])
+
+
+@router.get("/tasks")
+async def list_tasks() -> list[schemas.TaskInfo]:
+    """The tasks there are, and what each needs."""
+    return [
+        schemas.TaskInfo(
+            name=task.name,
+            token=task.token,
+            prompt=task.prompt,
+            input=task.input,
+            answer=task.answer,
+            formats=[form for form in formats.Format if formats.has(task, form)],
+        )
+        for task in tasks.TASKS
+    ]
+
+
+@router.get("/health")
+async def health() -> schemas.Health:
+    """The process is alive; also while it works on an image."""
+    return schemas.Health()
+
+
+@router.get("/ready", response_model_exclude_none=True)
+async def ready(inference: Loaded) -> schemas.Ready:
+    """The model is loaded, and this is it."""
+    return schemas.Ready(model=serialise.model(inference.manifest), max_image_bytes=MAX_BYTES)

@@ -1,0 +1,56 @@
+"""An answer as an HTTP response: in the form that was asked for, and where it comes from in its headers.
+
+Whatever the form, the headers tell which model answered (`X-Florence-Model`, `-Adapter`, `-Artifact`, `-Version`),
+about which bytes (`X-Florence-Image-Sha256`), whether the answer was cut (`X-Florence-Truncated`), how long each stage
+took (`Server-Timing`, which browsers show) and whether it was remembered (`Cache-Status`, RFC 9211).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+
+from .. import schemas
+from ..formats import Format, render
+
+HEADERS = {
+    "X-Florence-Model": "Name of the artifact, percent-encoded.",
+    "X-Florence-Adapter": "Name of the adapter in it, if there is one, percent-encoded.",
+    "X-Florence-Artifact": "The sha256 of the artifact's manifest.",
+    "X-Florence-Version": "Version of florence-lambda.",
+    "X-Florence-Image-Sha256": "Of the image's bytes.",
+    "X-Florence-Truncated": "true or false: whether the answer was cut.",
+    "Server-Timing": "Milliseconds of each stage.",
+    "Cache-Status": "Whether the answer was remembered (RFC 9211).",
+}
+
+
+def respond(answer: schemas.Answer, form: Format = Format.NATIVE, image_id: int = 0) -> JSONResponse:
+    """The response to a question."""
+    return JSONResponse(plain(render(answer, form, image_id)), headers=provenance(answer))
+
+
+def plain(rendered: BaseModel | list[Any]) -> Any:
+    """What `json` writes."""
+    if isinstance(rendered, list):
+        return [plain(each) for each in rendered]
+    return rendered.model_dump(mode="json", exclude_none=True)
+
+
+def provenance(answer: schemas.Answer) -> Mapping[str, str]:
+    """The headers."""
+    spent = answer.milliseconds.model_dump()
+    headers = {
+        "X-Florence-Model": quote(answer.model.name),
+        "X-Florence-Artifact": answer.model.artifact,
+        "X-Florence-Version": answer.version,
+        "X-Florence-Image-Sha256": answer.image.sha256,
+        "X-Florence-Truncated": str(answer.truncated).lower(),
+        "Server-Timing": ", ".join(f"{stage};dur={0 if answer.cached else took}" for stage, took in spent.items()),
+        "Cache-Status": "florence; hit" if answer.cached else "florence; fwd=miss",
+    }
+    if answer.model.adapter is not None:
+        headers["X-Florence-Adapter"] = quote(answer.model.adapter)
+    return headers
