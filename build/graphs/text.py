@@ -25,23 +25,29 @@ def write_encoder(text: Text, tensors: Tensors, weights: Weights, precision: Pre
     words = _embed(graph, graph.input("prompt", [1, "prompt_tokens"], TensorProto.INT64), text, tensors)
     value = graph.node("Concat", features, words, axis=1)
     value = _place(graph, value, text, tensors, "encoder", graph.constant(0))
+    heads = text.encoder_heads
+    head = text.width // heads
     for i in range(text.encoder_layers):
         name = f"encoder.layers.{i}"
         left = graph.activation(value)
-        parts = [_product(graph, left, tensors, f"{name}.self_attn.{part}_proj") for part in "qkv"]
-        mixed = graph.node("MultiHeadAttention", *parts, domain=MICROSOFT, num_heads=text.encoder_heads)
+        queries, keys, values = (
+            _heads(graph, _product(graph, left, tensors, f"{name}.self_attn.{part}_proj"), heads, head)
+            for part in "qkv"
+        )
+        mixed = graph.node("Transpose", graph.attention(queries, keys, values, head), perm=[0, 2, 1, 3])
+        mixed = graph.reshape(mixed, 0, -1, text.width)
         mixed = _product(graph, graph.activation(mixed), tensors, f"{name}.self_attn.out_proj")
         value = _norm_of_sum(graph, mixed, value, tensors, f"{name}.self_attn_layer_norm")
         hidden = graph.gelu(_product(graph, graph.activation(value), tensors, f"{name}.fc1"))
         hidden = _product(graph, graph.activation(hidden), tensors, f"{name}.fc2")
         value = _norm_of_sum(graph, hidden, value, tensors, f"{name}.final_layer_norm")
     left, heads = graph.activation(value), text.decoder_heads
+    head = text.width // heads
     for i in range(text.decoder_layers):
         for part, kind in (("k", "key"), ("v", "value")):
             made = _product(graph, left, tensors, f"decoder.layers.{i}.encoder_attn.{part}_proj")
-            made = graph.reshape(made, 0, -1, heads, text.width // heads)
-            made = graph.node("Transpose", made, perm=[0, 2, 1, 3])
-            graph.output(made, f"memory_{kind}_{i}", [1, heads, "memory", text.width // heads])
+            made = _heads(graph, made, heads, head)
+            graph.output(made, f"memory_{kind}_{i}", [1, heads, "memory", head])
     return graph
 
 
@@ -116,6 +122,11 @@ def _place(graph: GraphWriter, value: str, text: Text, tensors: Tensors, part: s
 
 def _product(graph: GraphWriter, left: Activation, tensors: Tensors, name: str) -> str:
     return graph.product(left, name, *_get(tensors, name))
+
+
+def _heads(graph: GraphWriter, value: str, heads: int, width: int) -> str:
+    """[1, L, heads * width] -> [1, heads, L, width]."""
+    return str(graph.node("Transpose", graph.reshape(value, 0, -1, heads, width), perm=[0, 2, 1, 3]))
 
 
 def _row_product(graph: GraphWriter, value: str, tensors: Tensors, names: Sequence[str], merged: str = "") -> str:

@@ -149,6 +149,22 @@ class GraphWriter:
         ends = self.constant(0), self.constant(table.shape[1]), self.constant(2)
         return str(self.node("Slice", wide, *ends))
 
+    def softmax(self, value: str) -> tuple[str, str]:
+        """Over the last dimension: the exponentials and their sums, still to be divided.
+
+        Written out, because `Softmax` and `MultiHeadAttention` add in 8 or 16 lanes, whichever the CPU has: the last
+        bit differs, and turns roundings to int8 about. These operators add in one order everywhere.
+        """
+        last = self.constant(-1)
+        shares = self.node("Exp", self.node("Sub", value, self.node("ReduceMax", value, last, keepdims=1)))
+        return shares, self.node("ReduceSum", shares, last, keepdims=1)
+
+    def attention(self, queries: str, keys: str, values: str, width: int) -> str:
+        """[B, heads, L, width] over keys and values [B, heads, M, width] -> [B, heads, L, width]."""
+        scores = self.node("FusedMatMul", queries, keys, domain=MICROSOFT, transB=1, alpha=width**-0.5)
+        shares, total = self.softmax(scores)
+        return str(self.node("Div", self.node("MatMul", shares, values), total))
+
     def gelu(self, value: str) -> str:
         """The exact Gelu, with erf."""
         return str(self.node("Gelu", value, domain=MICROSOFT))
