@@ -8,7 +8,7 @@ PIP_INSTALL = .venv/bin/python -m pip install --quiet --disable-pip-version-chec
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check torture artifact mini pretrain figures picture image base \
-  sam-build invoke deploy costs test-e2e lock
+  sam-build invoke deploy costs test-e2e bench lock
 
 help: ## what there is
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -53,6 +53,9 @@ figures: .venv/dev.stamp ## measure the miniature again, int8 and fp32, on 500 h
 	.venv/bin/python -m training.evaluate --artifact runs/mini-fp32 --data runs/held-out --out runs/mini-figures/fp32
 	cp runs/mini-figures/int8/figures.json models/mini-figures/int8.json
 	cp runs/mini-figures/fp32/figures.json models/mini-figures/fp32.json
+
+bench: .venv-bench/stamp ## measure every way to run this model, and write docs/performance.md (20 minutes; 10 more at first)
+	.venv-bench/bin/python -m benchmarks
 
 # Names of the image's build arguments; see Dockerfile.lambda.
 IMAGE_ARGUMENTS = BASE_IMAGE ARTIFACT BASE REVISION ADAPTER PIP_EXTRA_INDEX_URL
@@ -124,4 +127,11 @@ lock: .venv/dev.stamp ## pin the newest versions of the runtime, of the image an
 .venv-sam/stamp: requirements/sam.txt
 	$(PYTHON) -m venv .venv-sam
 	.venv-sam/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements/sam.txt
+	@touch $@
+
+# The benchmark's contenders must not disturb the other locks.
+.venv-bench/stamp: requirements/run.txt requirements/bench.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements/run.txt
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements/bench.txt
 	@touch $@

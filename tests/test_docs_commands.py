@@ -37,6 +37,7 @@ DRY_RUN = {  # `make` says what it would do
     "make mini": "test_build_main holds the committed miniature to what this builds",
     "make pretrain": "75 minutes",
     "make figures": "500 pictures",
+    "make bench": "a quarter of an hour, and an environment of its own",
     "make image": "tests/e2e builds it",
     "make invoke": "tests/e2e runs it",
     "make deploy": "needs an account of AWS",
