@@ -9,9 +9,14 @@ from urllib.parse import quote_plus
 
 def http(image: bytes) -> dict[str, Any]:
     """An HTTP API's event with no more than Mangum reads: an image to POST /caption."""
-    context = {"http": {"method": "POST", "path": "/caption", "protocol": "HTTP/1.1", "sourceIp": "203.0.113.7"}}
-    event = {"version": "2.0", "rawPath": "/caption", "rawQueryString": "", "requestContext": context}
-    return event | {"headers": {"content-type": "image/png"}, **_body(image)}
+    return http_call("POST", "/caption") | {"headers": {"content-type": "image/png"}, **_body(image)}
+
+
+def http_call(method: str, path: str, body: str = "") -> dict[str, Any]:
+    """The same for any route, with JSON."""
+    context = {"http": {"method": method, "path": path, "protocol": "HTTP/1.1", "sourceIp": "203.0.113.7"}}
+    event = {"version": "2.0", "rawPath": path, "rawQueryString": "", "requestContext": context}
+    return event | {"headers": {"content-type": "application/json"}, "body": body, "isBase64Encoded": False}
 
 
 def http_of(file: Path, image: bytes) -> dict[str, Any]:

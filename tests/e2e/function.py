@@ -75,7 +75,8 @@ class Function:
 
     def invoke(self, event: Any) -> Any:
         """What the handler returns for `event`. Raises `Failed`."""
-        said = docker("exec", "--interactive", self.name, "python3", "-c", _POST, stdin=json.dumps(event).encode())
+        post = ("exec", "--interactive", self.name, "python3", "-c", _POST)
+        said = docker(*post, stdin=json.dumps(event).encode(), check=False)  # a start that failed is a 502
         try:
             answer = json.loads(said)
         except ValueError:
