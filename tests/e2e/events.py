@@ -28,6 +28,8 @@ def http_of(file: Path, image: bytes) -> dict[str, Any]:
     else:
         event |= {"httpMethod": "POST", "path": "/caption"}
         event["requestContext"] |= {"path": "/caption", "httpMethod": "POST"}
+        for query in ("queryStringParameters", "multiValueQueryStringParameters"):
+            event.pop(query, None)
     if "multiValueHeaders" in event:
         event["multiValueHeaders"]["content-type"] = ["image/png"]
     if "headers" in event:
