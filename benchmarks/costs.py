@@ -1,4 +1,4 @@
-"""What pictures cost on AWS: measured times (function.json) times list prices. `make costs` writes the table into
+"""What pictures cost on AWS: measured times (function.json) times prices. `make costs` writes the table into
 docs/deploy.md:
 
     python -m benchmarks.costs [--check]
@@ -17,8 +17,8 @@ MEASURED = ROOT / "benchmarks" / "function.json"
 PAGE = ROOT / "docs" / "deploy.md"
 BEGIN, END = "<!-- costs: make costs -->\n", "<!-- end of costs -->"
 
-# List prices of us-east-1 in US dollars, as of this day, without free tiers.
-PRICED = "2026-11-25"
+# Prices of us-east-1 in US dollars, without free tiers. Lambda's, SnapStart's and CloudWatch's were compared with
+# public pages of 2024 to 2026, those of the HTTP API, SQS and S3 with none: AWS's own list was not read for any of them.
 LAMBDA_GB_SECOND, LAMBDA_REQUEST = 0.0000166667, 0.20e-6  # x86, the first tier
 SNAPSHOT_GB_SECOND, SNAPSHOT_RESTORED_GB = 0.0000015046, 0.0001397998
 HTTP_API_REQUEST = 1.00e-6  # of up to 512 KB
@@ -74,7 +74,9 @@ def table() -> str:
     kept = ", ".join(f"{_dollars(snapshot(int(size)))} at {int(size):,} MB" for size in measured["memory"])
     restored = max(int(size) for size in measured["memory"]) / 1024 * SNAPSHOT_RESTORED_GB * 1000
     notes = [
-        f"List prices of us-east-1 on {PRICED}, without free tiers; one caption of {TOKENS} tokens a picture, measured "
+        "Prices are those assumed for us-east-1 in `benchmarks/costs.py`, without free tiers, and were not read from "
+        "AWS's own list: check them there, above all those of the HTTP API, SQS and S3, before you count on a figure. "
+        f"One caption of {TOKENS} tokens a picture, measured "
         f"on {measured['date']} under Lambda's emulator with as many cores as Lambda gives for the memory, on "
         f"{measured['machine']}, with an int8 artifact of Florence-2-base's size. Lambda's processors differ: measure "
         "there before you count on it.",
