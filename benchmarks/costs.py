@@ -18,7 +18,7 @@ PAGE = ROOT / "docs" / "deploy.md"
 BEGIN, END = "<!-- costs: make costs -->\n", "<!-- end of costs -->"
 
 # Prices of us-east-1 in US dollars, without free tiers. Lambda's, SnapStart's and CloudWatch's were compared with
-# public pages of 2024 to 2026, those of the HTTP API, SQS and S3 with none: AWS's own list was not read for any of them.
+# public pages of 2024 to 2026, those of the HTTP API, SQS and S3 with none: AWS's own list was read for none.
 LAMBDA_GB_SECOND, LAMBDA_REQUEST = 0.0000166667, 0.20e-6  # x86, the first tier
 SNAPSHOT_GB_SECOND, SNAPSHOT_RESTORED_GB = 0.0000015046, 0.0001397998
 HTTP_API_REQUEST = 1.00e-6  # of up to 512 KB
