@@ -78,20 +78,22 @@ def ground(text: str | None, cut: Cut = ALL) -> Question:
     return Question((ask("ground", text, None),), partial(serialise.objects, cut=cut))
 
 
-def segment(text: str | None, region: str | None) -> Question:
+def segment(text: str | None, region: str | None, cut: Cut = ALL) -> Question:
     """The outline of what a text names, or of what lies in a region. Raises `TaskInputError`."""
     if (text is None) == (region is None):
         raise TaskInputError(
             "What is to be outlined is named by a text or a region (x1,y1,x2,y2 in pixels): one of both."
         )
     if text is not None:
-        return Question((ask("referring-segmentation", text, None),), partial(serialise.objects, labels=[text.strip()]))
-    return Question((ask("region-segmentation", None, region),), serialise.objects)
+        return Question(
+            (ask("referring-segmentation", text, None),), partial(serialise.objects, cut=cut, labels=[text.strip()])
+        )
+    return Question((ask("region-segmentation", None, region),), partial(serialise.objects, cut=cut))
 
 
-def read(regions: bool = True) -> Question:
+def read(regions: bool = True, cut: Cut = ALL) -> Question:
     """The text in the image, with the corners of each piece or without."""
-    return Question((_plain("read-regions" if regions else "read"),), serialise.read)
+    return Question((_plain("read-regions" if regions else "read"),), partial(serialise.read, cut=cut))
 
 
 def task(name: str, text: str | None = None, region: str | None = None, cut: Cut = ALL) -> Question:

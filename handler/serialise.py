@@ -62,13 +62,14 @@ def analyze(
     )
 
 
-def read(manifest: "Manifest", result: "Result") -> schemas.ReadAnswer:
+def read(manifest: "Manifest", result: "Result", cut: Cut = ALL) -> schemas.ReadAnswer:
     """The answer to a task that reads: its text, or the texts of its regions a line each."""
     (answer,) = result.predictions
+    objects = _objects(result.predictions, cut)
     return schemas.ReadAnswer(
-        text=answer.text or "\n".join(found.label for found in answer.objects),
+        text=answer.text or "\n".join(found.label for found in objects),
         score=round(answer.score, 4),
-        objects=_objects(result.predictions, ALL),
+        objects=objects,
         **_about(manifest, result),
     )
 

@@ -110,7 +110,7 @@ async def ground(inference: Loaded, sent: Uploaded, query: Annotated[GroundOptio
 async def segment(inference: Loaded, sent: Uploaded, query: Annotated[SegmentOptions, Query()]) -> Response:
     """Outline what a text names, or what lies in a region."""
     options = sent.options(query)
-    answer = await inference.answer(sent.image, questions.segment(options.text, options.region))
+    answer = await inference.answer(sent.image, questions.segment(options.text, options.region, options.cut))
     return respond(answer, options.form, options.image_id)
 
 
@@ -124,7 +124,7 @@ async def segment(inference: Loaded, sent: Uploaded, query: Annotated[SegmentOpt
 async def read(inference: Loaded, sent: Uploaded, query: Annotated[ReadOptions, Query()]) -> Response:
     """Read the text in the image, and tell where each piece stands."""
     options = sent.options(query)
-    question = questions.read(options.regions)
+    question = questions.read(options.regions, options.cut)
     formats.check(question.task, options.form)
     return respond(await inference.answer(sent.image, question), options.form, options.image_id)
 

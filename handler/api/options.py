@@ -121,14 +121,14 @@ class GroundOptions(Limited, Numbered):
     text: str | None = Field(default=None, description="A caption, whose phrases are to be found. It must be there.")
 
 
-class SegmentOptions(Numbered):
+class SegmentOptions(Limited, Numbered):
     """Of /segment: a text or a region."""
 
     text: str | None = Field(default=None, description="What is to be outlined, in words.")
     region: Region | None = Field(default=None, description="Or where it is: x1,y1,x2,y2 in pixels.")
 
 
-class ReadOptions(Numbered):
+class ReadOptions(Limited, Numbered):
     """Of /read."""
 
     regions: bool = Field(default=True, description="Tell where each piece of text is.")
