@@ -31,6 +31,17 @@ def test_every_make_target_that_is_named_exists() -> None:
         subprocess.run(["make", "--dry-run", target, "BASE=x"], cwd=ROOT, check=True, capture_output=True)
 
 
+def test_every_file_of_the_diagrams_is_there() -> None:
+    diagrams = re.findall(r"```mermaid\n(.*?)```", (ROOT / "docs" / "architecture.md").read_text(), re.DOTALL)
+    named = {path for diagram in diagrams for path in re.findall(r"\b[\w/]+\.py\b", diagram)}
+    parts = [ROOT / part for part in ("handler", "handler/florence", "build", "training")]
+    assert {path for path in named if not any((part / path).is_file() for part in parts)} == set()
+    folders = {path for diagram in diagrams for path in re.findall(r"\b(\w+)/(?=[\]<\"])", diagram)}
+    assert {path for path in folders if not any((part / path).is_dir() for part in parts)} == set()
+    assert len(diagrams) == 5
+    assert len(named) > 25
+
+
 def test_every_link_leads_somewhere() -> None:
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
     assert links

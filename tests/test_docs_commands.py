@@ -27,7 +27,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is d
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 WITH_COMMANDS = [page for page in PAGES if "```sh\n" in page.read_text()]
 ADDRESS = "http://127.0.0.1:8080"  # in the pages; here the port is free
-LANGUAGES = {"", "json", "python", "sh", "yaml"}  # of fenced blocks; commands stand in `sh` alone
+# Of fenced blocks; commands stand in `sh` alone, and test_docs_clients runs the programs of docs/api.md.
+LANGUAGES = {"", "javascript", "json", "mermaid", "python", "sh", "yaml"}
 
 RUN = ("curl", "python -m handler", "make artifact")  # to the end; exit code 0
 SERVE = ("make run", "python -m handler serve")  # until they answer
@@ -105,7 +106,7 @@ def run(command: str, project: Path) -> str:
         timeout=120,
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
+    return done.stdout or done.stderr  # of a command that writes to a file
 
 
 @contextmanager
