@@ -48,7 +48,7 @@ async def caption(inference: Loaded, sent: Uploaded, query: Annotated[CaptionOpt
     """Describe the image: in a sentence, in detail, or in a paragraph."""
     options = sent.options(query)
     answer = await inference.answer(sent.image, questions.caption(options.detail))
-    return respond(answer, options.form, options.image_id)
+    return await respond(answer, options.form, options.image_id)
 
 
 @_post(
@@ -62,14 +62,16 @@ async def detect(inference: Loaded, sent: Uploaded, query: Annotated[DetectOptio
     """Find the objects in the image, or those of `classes` alone, which may be any words."""
     options = sent.options(query)
     answer = await inference.answer(sent.image, questions.detect(options.classes, options.cut))
-    return respond(answer, options.form, options.image_id)
+    return await respond(answer, options.form, options.image_id)
 
 
 @_post("/analyze", AnalyzeOptions, schemas.AnalyzeAnswer, examples.ANALYZE, TaskInputError)
 async def analyze(inference: Loaded, sent: Uploaded, query: Annotated[AnalyzeOptions, Query()]) -> Response:
     """Describe the image and find its objects, in one pass over the image."""
     options = sent.options(query)
-    return respond(await inference.answer(sent.image, questions.analyze(options.detail, options.classes, options.cut)))
+    return await respond(
+        await inference.answer(sent.image, questions.analyze(options.detail, options.classes, options.cut))
+    )
 
 
 @_post(
@@ -83,7 +85,7 @@ async def classify(inference: Loaded, sent: Uploaded, query: Annotated[ClassifyO
     """Name what is to be seen, each name once, without places. Of `classes` also what is not there, with score 0."""
     options = sent.options(query)
     question = questions.classify(options.classes, options.min_score, options.max_labels)
-    return respond(await inference.answer(sent.image, question), options.form)
+    return await respond(await inference.answer(sent.image, question), options.form)
 
 
 @_post(
@@ -97,7 +99,7 @@ async def ground(inference: Loaded, sent: Uploaded, query: Annotated[GroundOptio
     """Find the phrases of a caption in the image."""
     options = sent.options(query)
     answer = await inference.answer(sent.image, questions.ground(options.text, options.cut))
-    return respond(answer, options.form, options.image_id)
+    return await respond(answer, options.form, options.image_id)
 
 
 @_post(
@@ -111,7 +113,7 @@ async def segment(inference: Loaded, sent: Uploaded, query: Annotated[SegmentOpt
     """Outline what a text names, or what lies in a region."""
     options = sent.options(query)
     answer = await inference.answer(sent.image, questions.segment(options.text, options.region, options.cut))
-    return respond(answer, options.form, options.image_id)
+    return await respond(answer, options.form, options.image_id)
 
 
 @_post(
@@ -126,7 +128,7 @@ async def read(inference: Loaded, sent: Uploaded, query: Annotated[ReadOptions, 
     options = sent.options(query)
     question = questions.read(options.regions, options.cut)
     formats.check(question.task, options.form)
-    return respond(await inference.answer(sent.image, question), options.form, options.image_id)
+    return await respond(await inference.answer(sent.image, question), options.form, options.image_id)
 
 
 @_post(
@@ -147,4 +149,4 @@ async def run_task(
     options = sent.options(query)
     question = questions.task(task, options.input, options.region, options.cut)
     formats.check(question.task, options.form)
-    return respond(await inference.answer(sent.image, question), options.form, options.image_id)
+    return await respond(await inference.answer(sent.image, question), options.form, options.image_id)

@@ -49,6 +49,7 @@ class Function:
         environment = {
             "AWS_LAMBDA_FUNCTION_NAME": "florence",
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(self.memory),
+            "FLORENCE_CACHE_MB": "0",  # the same is asked again
             "AWS_LAMBDA_FUNCTION_TIMEOUT": str(TIMEOUT),
             "AWS_REGION": "us-east-1",
             "AWS_DEFAULT_REGION": "us-east-1",
