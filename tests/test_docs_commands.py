@@ -17,6 +17,7 @@ from pathlib import Path
 
 import checkpoints
 import pytest
+import training_runs
 from conftest import ROOT
 from peft import LoraConfig, get_peft_model
 from PIL import Image
@@ -30,7 +31,11 @@ ADDRESS = "http://127.0.0.1:8080"  # in the pages; here the port is free
 # Of fenced blocks; commands stand in `sh` alone, and test_docs_clients runs the programs of docs/api.md.
 LANGUAGES = {"", "javascript", "json", "mermaid", "python", "sh", "yaml"}
 
-RUN = ("curl", "python -m handler", "make artifact")  # to the end; exit code 0
+RUN = (  # to the end; exit code 0
+    *("curl", "python -m handler", "make artifact"),
+    *("python -m training.train", "python -m training.evaluate", "python -m training.report"),
+    *("python -m build", "python -m accelerate.commands.launch"),
+)
 SERVE = ("make run", "python -m handler serve")  # until they answer
 DRY_RUN = {  # `make` says what it would do
     "make test": "these tests",
@@ -38,15 +43,22 @@ DRY_RUN = {  # `make` says what it would do
     "make mini": "test_build_main holds the committed miniature to what this builds",
     "make pretrain": "75 minutes",
     "make figures": "500 pictures",
+    "make train": "ten minutes",
+    "make proof": "the same, ten minutes",
     "make bench": "a quarter of an hour, and an environment of its own",
     "make image": "tests/e2e builds it",
     "make invoke": "tests/e2e runs it",
     "make deploy": "needs an account of AWS",
 }
 ON_AWS = ("aws", "curl --aws-sigv4", ".venv-sam/bin/sam delete")  # test_docs_deploy holds them to AWS's description
-STAND_INS = {  # {base} and {adapter} are tiny and random, so that the gate can only report
+STAND_INS = {  # {base} and {adapter} are tiny and random, so that the gate can only report; {world} is 24 pictures
     "BASE=microsoft/Florence-2-base REVISION=COMMIT": "BASE='{base} --sizes 96 --gate report'",
     "ADAPTER=path/to/adapter": "ADAPTER={adapter}",
+    "florence-community/Florence-2-base --revision COMMIT": "models/mini-checkpoint",
+    "path/to/coco": "{world}",
+    "size 384": "size 128",
+    "sizes 384": "sizes 128",
+    "--num_processes 2": "--num_processes 1",  # test_training_resume runs two
 }
 LOCAL = (".*", "__pycache__", "artifacts", "node_modules", "output", "runs")  # no part of the project
 
@@ -70,7 +82,8 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     model = checkpoints.save_native(folder / "base")
     settings = LoraConfig(r=2, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
     get_peft_model(model, settings).save_pretrained(str(folder / "adapter"))
-    return {"base": str(folder / "base"), "adapter": str(folder / "adapter")}
+    world = training_runs.write_world(folder / "world")
+    return {"base": str(folder / "base"), "adapter": str(folder / "adapter"), "world": str(world)}
 
 
 @pytest.fixture(scope="module")

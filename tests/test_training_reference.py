@@ -17,7 +17,7 @@ from handler.florence.errors import ArtifactError
 from handler.florence.image import to_pixels
 from handler.florence.predictor import Ask, Predictor, Result
 from training import shapes
-from training.reference import Reference, identity
+from training.reference import Reference, fetch, identity
 
 # PEFT asks transformers by a name that transformers has renamed.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
@@ -105,3 +105,19 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
         Reference(tmp_path, None, 96)
     with pytest.raises(ArtifactError, match="adapter"):
         Reference(MINIATURE, tmp_path / "adapter", 128)
+
+
+def test_a_hub_id_is_taken_at_a_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert fetch(str(MINIATURE), None) == MINIATURE
+    with pytest.raises(ArtifactError, match="owner/name is no folder; to take it from the hub, give the commit"):
+        fetch("owner/name", None)
+    with pytest.raises(ArtifactError, match="owner/name at 0123456 cannot be fetched: "):  # there is no network here
+        fetch("owner/name", "0123456")
+
+    def snapshot_download(repo_id: str, *, revision: str, allow_patterns: list[str]) -> str:
+        assert (repo_id, revision, allow_patterns) == ("owner/name", "0123456", ["*.json", "*.safetensors"])
+        return str(MINIATURE)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    found = fetch("owner/name", "0123456")
+    assert Reference(found, None, 128, "owner/name").manifest.base == {"id": "owner/name"}

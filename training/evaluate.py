@@ -1,7 +1,7 @@
 """How good a model is on pictures whose truth is known: the served artifact itself or, to compare, the torch model.
 
     python -m training.evaluate --artifact DIR --data DIR --out DIR
-    python -m training.evaluate --checkpoint DIR [--adapter DIR] --data DIR --out DIR
+    python -m training.evaluate --checkpoint DIR_OR_HUB_ID [--adapter DIR] --data DIR --out DIR
 
 Asks each picture's caption and boxes together, as they are served, and writes into --out:
 
@@ -233,13 +233,17 @@ def _table(figures: dict[str, Any]) -> Iterator[str]:
 def _load(options: argparse.Namespace) -> tuple[Predictor, str]:
     """The model asked for, and what tells it from others."""
     if options.artifact:
-        if options.adapter or options.image_size:
-            raise EvaluationError("--adapter and --image-size belong to --checkpoint: an artifact holds its own.")
+        if options.adapter or options.image_size or options.revision:
+            raise EvaluationError(
+                "--adapter, --image-size and --revision belong to --checkpoint: an artifact holds its own."
+            )
         return Predictor(options.artifact), artifact.sha256(options.artifact / artifact.WEIGHTS)
-    from .reference import Reference, identity  # torch: ten seconds that measuring an artifact does not need
+    from .reference import Reference, fetch, identity  # torch: ten seconds that measuring an artifact does not need
 
+    checkpoint = fetch(options.checkpoint, options.revision)
     size = options.image_size or _trained_at(options.adapter) or IMAGE_SIZE
-    return Reference(options.checkpoint, options.adapter, size), identity(options.checkpoint, options.adapter)
+    name = None if options.revision is None else options.checkpoint  # the hub's files lie in a folder of the commit's
+    return Reference(checkpoint, options.adapter, size, name), identity(checkpoint, options.adapter)
 
 
 def _trained_at(adapter: Path | None) -> int | None:
@@ -265,7 +269,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training.evaluate", description="Measure a model.")
     model = parser.add_mutually_exclusive_group(required=True)
     model.add_argument("--artifact", type=Path, metavar="DIR", help="the served artifact")
-    model.add_argument("--checkpoint", type=Path, metavar="DIR", help="a checkpoint, run by torch in fp32")
+    model.add_argument("--checkpoint", metavar="DIR_OR_HUB_ID", help="a checkpoint, run by torch in fp32")
+    parser.add_argument("--revision", help="the hub's commit; needed with a hub id")
     parser.add_argument("--adapter", type=Path, metavar="DIR", help="a LoRA adapter to merge into the checkpoint")
     parser.add_argument(
         "--image-size", type=int, help=f"pixels a side for a checkpoint (default: the adapter's, or {IMAGE_SIZE})"

@@ -14,6 +14,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import numpy as np
 import peft
 import torch
@@ -32,11 +33,13 @@ from . import base
 class Reference(Predictor):
     """The predictor over transformers' network."""
 
-    def __init__(self, checkpoint: Path, adapter: Path | None, image_size: int) -> None:
-        """Loads a checkpoint and merges the adapter, if any, into it; `image_size` is in pixels a side.
+    def __init__(self, checkpoint: Path, adapter: Path | None, image_size: int, name: str | None = None) -> None:
+        """Loads a checkpoint and merges the adapter, if any, into it; `image_size` is in pixels a side, `name` the
+        checkpoint's where its folder is called otherwise.
 
         Raises `ArtifactError` where either cannot be loaded.
         """
+        name = name or checkpoint.resolve().name
         model: Any
         try:
             model, words = base.load(checkpoint)
@@ -53,7 +56,7 @@ class Reference(Predictor):
         self._tokenizer = tokenizer.Tokenizer(words, str(checkpoint / "tokenizer.json"))
         self._engine = _TorchEngine(model)
         self.manifest = artifact.Manifest(
-            name=" + ".join(path.resolve().name for path in (checkpoint, adapter) if path),
+            name=" + ".join([name, *([adapter.resolve().name] if adapter else [])]),
             notice="",
             precision="fp32",
             image_sizes=(image_size,),
@@ -63,12 +66,25 @@ class Reference(Predictor):
             decoder_heads=text.decoder_attention_heads,
             head_width=text.d_model // text.decoder_attention_heads,
             generation=generation,
-            base={"id": checkpoint.resolve().name},
+            base={"id": name},
             adapter={"id": adapter.resolve().name} if adapter else None,
             files={},
             verification={},
             tools={module.__name__: module.__version__ for module in (peft, torch, transformers)},
         )
+
+
+def fetch(checkpoint: str, revision: str | None) -> Path:
+    """The folder of a checkpoint: itself, or the hub's files of an id at a commit. Raises `ArtifactError`."""
+    if Path(checkpoint).is_dir():
+        return Path(checkpoint)
+    if revision is None:
+        raise ArtifactError(f"{checkpoint} is no folder; to take it from the hub, give the commit with --revision.")
+    try:
+        patterns = ["*.json", "*.safetensors"]
+        return Path(huggingface_hub.snapshot_download(checkpoint, revision=revision, allow_patterns=patterns))
+    except (OSError, ValueError) as error:  # huggingface_hub's errors, and the network's, are all one of these
+        raise ArtifactError(f"{checkpoint} at {revision} cannot be fetched: {error}.") from error
 
 
 def identity(checkpoint: Path, adapter: Path | None) -> str:

@@ -86,21 +86,29 @@ class Scene:
 
     @property
     def coco_captions(self) -> tuple[str, ...]:
-        """Three sentences as COCO's annotators write them, such as `A red circle sitting next to a blue star on a dark
-        surface.`: a manner of speaking that the miniature does not have."""
+        """Five sentences, as COCO has them of a picture, such as `A red circle sitting next to a blue star on a dark
+        surface.`: a manner of speaking that the miniature does not have.
+
+        Word by word one way to go on is the commonest: between two that are as common as each other a model would
+        choose by its rounding errors. (The first two part at their end, where it matters little.)
+        """
         first, *others = [thing.phrase for thing in self.things]
-        place = f"on a {self.shade} surface"
+        ground = f"a {self.shade} surface"
         if not others:
             return (
-                _sentence(f"{first} sitting alone {place}"),
-                _sentence(f"there is {first} sitting by itself {place}"),
-                _sentence(f"a close up of {first} that is sitting {place}"),
+                _sentence(f"{first} sitting alone on {ground}"),
+                _sentence(f"{first} sitting alone on top of {ground}"),
+                _sentence(f"there is {first} sitting by itself on {ground}"),
+                _sentence(f"a close up of {first} that is sitting on {ground}"),
+                _sentence(f"a picture of {first} on {ground}"),
             )
         rest, count = _join(others), _COUNTS[len(self.things)]
         return (
-            _sentence(f"{first} sitting next to {rest} {place}"),
-            _sentence(f"there is {first} sitting next to {rest} {place}"),
-            _sentence(f"a group of {count} shapes {place} with {first} next to {rest}"),
+            _sentence(f"{first} sitting next to {rest} on {ground}"),
+            _sentence(f"{first} sitting next to {rest} on top of {ground}"),
+            _sentence(f"there is {first} sitting next to {rest} on {ground}"),
+            _sentence(f"a group of {count} shapes on {ground} with {first} next to {rest}"),
+            _sentence(f"a picture of {first} and {rest} on {ground}"),
         )
 
 

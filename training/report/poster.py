@@ -1,4 +1,4 @@
-"""The report's essentials as a PNG for a README: headline, figures, losses and three pictures of the sheet."""
+"""The report's essentials as a PNG for a README: headline, remarks, figures, losses, three pictures of the sheet."""
 
 import io
 import textwrap
@@ -16,8 +16,9 @@ from .evaluations import Evaluation, Loss
 from .page import colours_of
 from .ranking import Chosen
 
-SIZE = (12.0, 8.4)  # inches
+SIZE = (12.0, 9.0)  # inches
 DPI = 110
+WORDS = 47  # characters to a line below a picture: a third of the width
 PAPER = "#faf8f5"
 
 
@@ -30,6 +31,8 @@ def draw(evaluations: Sequence[Evaluation], chosen: Sequence[Chosen], losses: Se
             part.set_facecolor("none")
         title = "\n".join(textwrap.wrap(summary.headline(evaluations, where), 78))
         top.suptitle(title, x=0.012, ha="left", fontsize=17, fontweight="bold")
+        remarks = "\n".join(textwrap.wrap(" ".join(summary.remarks(evaluations)), 150))
+        bottom.suptitle(remarks, x=0.012, ha="left", fontsize=11, color=charts.MUTED)
         left, right = top.subplots(1, 2) if losses else (None, top.subplots())
         if left is not None:
             charts.plot_losses(left, losses)
@@ -77,8 +80,9 @@ def _bars(axes: Axes, evaluations: Sequence[Evaluation]) -> None:
 def _picture(axes: Axes, chosen: Chosen, title: str, names: Sequence[str]) -> None:
     """A picture with the boxes of the last evaluation, dashed where they are wrong, and below the true caption, the
     first evaluation's and the last's."""
-    axes.imshow(open_image(chosen.record.path.read_bytes()).image)
-    axes.set(xticks=[], yticks=[])
+    image = open_image(chosen.record.path.read_bytes()).image
+    axes.imshow(image)
+    axes.set(xticks=[], yticks=[], anchor="NW")  # so that the words below have the column's width, not the picture's
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
     colours, marked = colours_of(chosen), chosen.marked[-1]
@@ -89,13 +93,16 @@ def _picture(axes: Axes, chosen: Chosen, title: str, names: Sequence[str]) -> No
         colour = colours[found.label]
         style = "solid" if right else (0, (4, 2))
         axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, lw=2.2, linestyle=style))
-        label = f"{found.label} {found.score:.2f}{'' if right else ' (wrong)'}"
+        label = f"{found.label} {found.score:.2f}{'' if right else ' ✗'}"
         box = {"facecolor": colour, "edgecolor": "none", "pad": 1.5}
-        axes.text(max(x1, 0), max(y1, 0), label, color="white", fontsize=8, va="bottom", bbox=box, clip_on=True)
+        x, side = (min(x2, image.width), "right") if x1 + x2 > image.width else (max(x1, 0), "left")
+        y, above = (y1, "bottom") if y1 > 0.08 * image.height else (max(y1, 0), "top")
+        axes.text(x, y, label, color="white", fontsize=8, ha=side, va=above, bbox=box, clip_on=True)
     axes.set_title(title, fontsize=11, color=charts.MUTED, loc="left")
     said = marked.answer.caption.text if marked.answer.caption else ""
     true = chosen.record.captions[0] if chosen.record.captions else ""
     before = chosen.marked[0].answer.caption
     first = before.text if before and len(chosen.marked) > 1 else ""
     lines = [f"{who}: {text}" for who, text in (("truth", true), (names[0], first), (names[-1], said)) if text]
-    axes.set_xlabel("\n".join("\n".join(textwrap.wrap(line, 52)[:3]) for line in lines), loc="left", color=charts.INK)
+    wrapped = "\n".join("\n".join(textwrap.wrap(line, WORDS)[:3]) for line in lines)
+    axes.set_xlabel(wrapped, loc="left", color=charts.INK)
