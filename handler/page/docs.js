@@ -6,6 +6,8 @@ const spec = await (await fetch("openapi.json")).json();
 const resolve = (schema) => (schema?.$ref ? spec.components.schemas[schema.$ref.split("/").pop()] : schema);
 
 function typeOf(schema) {
+  const values = resolve(schema).enum;
+  if (values) return values.map((value) => JSON.stringify(value)).join(" or ");
   if (schema.$ref) return schema.$ref.split("/").pop();
   if (schema.anyOf) return schema.anyOf.filter(({ type }) => type !== "null").map(typeOf).join(" or ");
   if (schema.const) return JSON.stringify(schema.const);
