@@ -7,7 +7,7 @@ EVENT ?= events/caption.json
 PIP_INSTALL = .venv/bin/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check torture artifact mini pretrain figures picture image base \
+.PHONY: help run test check torture artifact train proof mini pretrain figures picture image base \
   sam-build invoke deploy costs test-e2e bench lock
 
 help: ## what there is
@@ -146,7 +146,9 @@ lock: .venv/dev.stamp ## pin the newest versions of the runtime, of the image an
 
 # Python 3.11 puts setuptools in, which nothing here uses: 9 MB less. Later ones do not, and pip then says nothing.
 .venv/bin/python:
-	$(PYTHON) -m venv .venv
+	@$(PYTHON) -c 'import sys; sys.version_info < (3, 11) and sys.exit("Python 3.11 or later is needed, and \
+	$(PYTHON) is %s; name another: make $(MAKECMDGOALS) PYTHON=python3.12" % sys.version.split()[0])'
+	$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
 	.venv/bin/python -m pip uninstall --quiet --quiet --yes setuptools
 
 .venv/run.stamp: requirements/run.txt | .venv/bin/python

@@ -40,6 +40,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (FlorenceError, SettingsError, NotSetUp) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] == "handler":
+            raise
+        print(
+            f"error: There is no {error.name} in {sys.executable}: `make run` makes an environment that has it, "
+            "and `source .venv/bin/activate` takes that one.",
+            file=sys.stderr,
+        )
+        return 1
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # whoever read our stdout has left, as `head` does

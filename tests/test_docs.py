@@ -1,8 +1,12 @@
 """The README and the Makefile against the tree."""
 
 import re
+import shutil
 import subprocess
+import sys
+from pathlib import Path
 
+import pytest
 from conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -43,7 +47,44 @@ def test_every_file_of_the_diagrams_is_there() -> None:
 
 
 def test_every_link_leads_somewhere() -> None:
-    links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
-    assert links
-    for link in links:
-        assert (ROOT / link).exists(), link
+    """To a file, and where it names a heading, to that (as GitHub makes anchors of them)."""
+    pages = [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]
+    checked = 0
+    for page in pages:
+        for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+            if "://" in link:
+                continue
+            file, _, anchor = link.partition("#")
+            target = page.parent / file if file else page
+            assert target.exists(), f"{page.name}: {link}"
+            if anchor:
+                headings = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE)
+                anchors = {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+                assert anchor in anchors, f"{page.name}: {link}"
+            checked += 1
+    assert checked > 10
+
+
+OLD_PYTHON = """#!/bin/sh
+exec {} -c 'import sys; sys.version_info, sys.version = (3, 10, 4), "3.10.4 (main)"; exec(sys.argv[1])' "$2"
+"""
+
+
+@pytest.mark.parametrize(
+    ("python", "said"),
+    [
+        (OLD_PYTHON, "Python 3.11 or later is needed, and ./python is 3.10.4; name another: make run PYTHON="),
+        ('#!/bin/sh\n[ "$1" != -m ] || { mkdir -p .venv/bin; touch .venv/bin/python; exit 1; }\n', "Error 1"),
+    ],
+    ids=["too old", "without venv"],
+)
+def test_an_environment_that_cannot_be_made_leaves_none_behind(tmp_path: Path, python: str, said: str) -> None:
+    """Debian's python3 makes half of one, and says that the package python3-venv is missing."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    shutil.copytree(ROOT / "requirements", tmp_path / "requirements")
+    (tmp_path / "python").write_text(python.replace("{}", sys.executable))
+    (tmp_path / "python").chmod(0o755)
+    run = subprocess.run(["make", "run", "PYTHON=./python"], cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode != 0
+    assert said in run.stderr
+    assert not (tmp_path / ".venv").exists()

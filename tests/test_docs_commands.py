@@ -37,6 +37,7 @@ RUN = (  # to the end; exit code 0
     *("python -m build", "python -m accelerate.commands.launch"),
 )
 SERVE = ("make run", "python -m handler serve")  # until they answer
+ACTIVATE = "source .venv/bin/activate"  # without it a reader's shell has no packages, nor have the commands here
 DRY_RUN = {  # `make` says what it would do
     "make test": "these tests",
     "make check": "lint and types, which stand beside the tests in CI",
@@ -89,7 +90,7 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     """Of the miniature."""
-    with serving(f"{shlex.quote(sys.executable)} -m handler serve --port 0", ROOT) as (_, address):
+    with serving(f"exec {shlex.quote(sys.executable)} -m handler serve --port 0", ROOT) as (_, address):
         yield address
 
 
@@ -104,8 +105,10 @@ def project(tmp_path: Path) -> Path:
 
 
 def environment(project: Path) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("FLORENCE_")}
-    kept |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}", "PYTHONPATH": str(project)}
+    """A reader's, whatever environment the tests were started in."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("FLORENCE_", "VIRTUAL_ENV"))}
+    ours = str(Path(sys.executable).parent)
+    kept["PATH"] = os.pathsep.join(folder for folder in kept["PATH"].split(os.pathsep) if folder != ours)
     return kept | ({"FLORENCE_ARTIFACT": "models/mini"} if project == ROOT else {})
 
 
@@ -126,7 +129,7 @@ def run(command: str, project: Path) -> str:
 def serving(command: str, project: Path) -> Iterator[tuple[str, str]]:
     """A server in the background: what it printed until it said its address, and the address."""
     server = subprocess.Popen(
-        ["bash", "-c", f"exec {command}"],
+        ["bash", "-c", command],
         cwd=project,
         env=environment(project),
         stdout=subprocess.PIPE,
@@ -151,7 +154,11 @@ def serving(command: str, project: Path) -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize("page", WITH_COMMANDS, ids=lambda page: page.name)
 def test_every_command_of_the_page(page: Path, project: Path, address: str, stand_ins: dict[str, str]) -> None:
+    before = ""
     for written in commands(page.read_text()):
+        if written == ACTIVATE:
+            before = f"{ACTIVATE}; "
+            continue
         command = written.replace(ADDRESS, address)
         for text, stand_in in STAND_INS.items():
             command = command.replace(text, stand_in.format(**stand_ins))
@@ -159,14 +166,15 @@ def test_every_command_of_the_page(page: Path, project: Path, address: str, stan
             continue
         if is_one_of(command, SERVE):
             option = "PORT=0" if command.startswith("make") else "--port 0"
-            with serving(f"{without_pip(command)} {option}", project) as (printed, served):
-                built = (project / "artifacts" / "current").exists()
+            with serving(f"{before}exec {without_pip(command)} {option}", project) as (printed, served):
+                built = (project / "artifacts" / "current").exists() and "models/mini" not in command
                 assert ("current (int8)" if built else "florence-2-mini (int8)") in printed
                 run(f"curl --fail --silent {served}/ready", project)
         elif is_one_of(command, tuple(DRY_RUN)):
             run(f"{command} --dry-run", project)
         elif is_one_of(command, RUN):
-            said = run(without_pip(command).replace("curl ", "curl --fail-with-body --no-progress-meter "), project)
+            command = without_pip(command).replace("curl ", "curl --fail-with-body --no-progress-meter ")
+            said = run(before + command, project)
             assert said.strip(), written
         else:
             pytest.fail(f"{page.name}: `{written}` is in none of the tables of {Path(__file__).name}")

@@ -245,3 +245,13 @@ def test_a_reader_who_leaves_early_is_no_error(photos: Path) -> None:
     run = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, check=True)
     assert json.loads(run.stdout)["caption"] == "a fake answer to caption"
     assert run.stderr == f"note: {NOTICE}\n"
+
+
+def test_a_python_without_the_packages_is_told_which_has_them(photos: Path) -> None:
+    """As a reader's own, before `source .venv/bin/activate`."""
+    command = [sys.executable, "-S", "-m", "handler", "caption", "photos/a.jpg"]  # -S: no site-packages
+    run = subprocess.run(command, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert run.returncode == 1
+    assert run.stderr.startswith("error: There is no ")
+    assert run.stderr.endswith("and `source .venv/bin/activate` takes that one.\n")
+    assert run.stderr.count("\n") == 1
