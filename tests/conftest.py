@@ -1,9 +1,11 @@
 """What every test may use."""
 
+import ipaddress
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tokenizers
@@ -22,6 +24,28 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def _stay_on_this_machine(event: str, arguments: tuple[Any, ...]) -> None:
+    """No test needs the network: names are not looked up, and only this machine and its containers are connected to."""
+    if event == "socket.getaddrinfo":
+        host = arguments[0]
+    elif event == "socket.connect" and isinstance(arguments[1], tuple):
+        host = arguments[1][0]
+    else:
+        return
+    host = host.decode() if isinstance(host, bytes) else host
+    if host in (None, "", "localhost"):
+        return
+    try:
+        outside = ipaddress.ip_address(host).is_global
+    except ValueError:  # a name
+        outside = True
+    if outside:
+        raise RuntimeError(f"a test asks the network for {host}")
+
+
+sys.addaudithook(_stay_on_this_machine)
 
 
 class _Stdout:
