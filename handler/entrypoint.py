@@ -20,7 +20,7 @@ settings = load()
 predictor = telemetry.WatchedPredictor(settings.artifact, settings.threads)
 # A lifespan would run at every invocation; what is not named as text is sent in base64.
 http = Mangum(
-    telemetry.watch(create_app(predictor, settings.cache_bytes)),
+    telemetry.watch(create_app(predictor, settings.cache_bytes, settings.storage)),
     lifespan="off",
     text_mime_types=[*DEFAULT_TEXT_MIME_TYPES, problems.MEDIA_TYPE],
 )

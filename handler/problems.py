@@ -29,7 +29,14 @@ from .florence.errors import (
     UnsupportedFormat,
 )
 from .schemas import Problem
-from .storage.errors import BucketNotAllowed, ObjectGone
+from .storage.errors import (
+    BucketNotAllowed,
+    NotSetUp,
+    ObjectGone,
+    StorageRefused,
+    StorageUnavailable,
+    UnknownResult,
+)
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -111,6 +118,12 @@ KINDS: dict[type[Exception], Kind] = {
     ObjectGone: Kind(
         "object-gone", HTTPStatus.NOT_FOUND, "Object gone", "The bucket has no such object, or not any more."
     ),
+    UnknownResult: Kind(
+        "unknown-result",
+        HTTPStatus.NOT_FOUND,
+        "Unknown result",
+        "Nothing was uploaded under this id while its address was good, or the result was deleted.",
+    ),
     RequestValidationError: Kind(
         "invalid-request", _UNPROCESSABLE, "Invalid request", "A parameter has a value that cannot be."
     ),
@@ -128,6 +141,26 @@ KINDS: dict[type[Exception], Kind] = {
         "Busy",
         "More requests are waiting than can be answered soon, and this one was not begun. `Retry-After` says when to "
         "try again.",
+        retry_after=1,
+    ),
+    NotSetUp: Kind(
+        "not-set-up",
+        HTTPStatus.NOT_IMPLEMENTED,
+        "Not set up",
+        "This server lacks a setting, a package or credentials that the request needs; the answer names them.",
+    ),
+    StorageRefused: Kind(
+        "storage-refused",
+        HTTPStatus.BAD_GATEWAY,
+        "Storage refused",
+        "S3 does not let this server do what the request needs, or knows no such bucket: who runs the server can mend "
+        "it.",
+    ),
+    StorageUnavailable: Kind(
+        "storage-unavailable",
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "Storage unavailable",
+        "S3 throttles or fails. `Retry-After` says when to try again.",
         retry_after=1,
     ),
     Exception: Kind(

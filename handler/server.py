@@ -21,7 +21,7 @@ def serve(settings: Settings, host: str, port: int) -> None:
 
         predictor = Predictor(settings.artifact, settings.threads)
         manifest = predictor.manifest
-        app = create_app(predictor, settings.cache_bytes)
+        app = create_app(predictor, settings.cache_bytes, settings.storage)
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
         print(f"{manifest.name} ({manifest.precision}) from {settings.artifact}")
         if manifest.notice:

@@ -32,7 +32,7 @@ ADDRESS = "http://127.0.0.1:8080"  # in the pages; here the port is free
 LANGUAGES = {"", "javascript", "json", "mermaid", "python", "sh", "yaml"}
 
 RUN = (  # to the end; exit code 0
-    *("curl", "python -m handler", "make artifact"),
+    *("curl", "printf", "python -m handler", "make artifact"),
     *("python -m training.train", "python -m training.evaluate", "python -m training.report"),
     *("python -m build", "python -m accelerate.commands.launch"),
 )

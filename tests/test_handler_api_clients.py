@@ -131,7 +131,7 @@ def test_what_is_not_served_is_an_exception_of_the_client(rekognition: Any) -> N
         rekognition.detect_labels(Image={"Bytes": b"no image"})
     with pytest.raises(rekognition.exceptions.InvalidParameterException, match="Features"):
         rekognition.detect_labels(Image={"Bytes": PNG}, Features=["IMAGE_PROPERTIES"])
-    with pytest.raises(rekognition.exceptions.InvalidS3ObjectException, match="buckets"):
+    with pytest.raises(rekognition.exceptions.InvalidS3ObjectException, match="No bucket is read here"):
         rekognition.detect_labels(Image={"S3Object": {"Bucket": "photos", "Name": "a.jpg"}})
     with pytest.raises(rekognition.exceptions.ImageTooLargeException):
         rekognition.detect_labels(Image={"Bytes": bytes(21_000_000)})

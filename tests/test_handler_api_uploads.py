@@ -1,19 +1,19 @@
 """What a request may look like: raw, form or JSON, options in the query or beside the image; and what it may not."""
 
 import base64
-from pathlib import Path
 from typing import Any
 
 import pytest
+from buckets import PLAIN, Store
 from fakes import FakePredictor
 from images import encoded, noise
 from starlette.testclient import TestClient
 
 from handler.api import create_app
 from handler.api.uploads import MAX_IMAGES, MAX_JSON
-from handler.florence.errors import InputError
 from handler.florence.image import MAX_BYTES
 from handler.problems import MEDIA_TYPE
+from handler.settings import Storage
 
 PNG = encoded(noise((200, 100)), "PNG")
 BASE64 = base64.b64encode(PNG).decode()
@@ -183,26 +183,18 @@ def test_json_may_be_larger_than_the_image_in_it_and_no_more(client: TestClient,
     assert len(predictor.asked) == 1
 
 
-# ---- buckets
+# ---- buckets: test_storage_addresses has the rest
 
 
-def test_without_a_reader_no_bucket_is_read(client: TestClient) -> None:
-    assert "reads no buckets" in problem(
-        client.post("/caption", json={"s3_uri": "s3://a/b"}), 403, "bucket-not-allowed"
-    )
+def test_unless_told_otherwise_no_bucket_is_read(client: TestClient) -> None:
+    answer = client.post("/caption", json={"s3_uri": "s3://a/b"})
+    assert "FLORENCE_SOURCE_BUCKETS" in problem(answer, 403, "bucket-not-allowed")
 
 
-def test_an_object_of_a_bucket(predictor: FakePredictor, tmp_path: Path) -> None:
-    class NotThere(InputError):
-        """As the reader of buckets may say."""
-
-    async def read_object(uri: str) -> bytes:
-        if uri != "s3://photos/a.png":
-            raise NotThere(f"There is no {uri}.")
-        return PNG
-
-    client = TestClient(create_app(predictor, read_object=read_object))
-    stored = client.post("/analyze", json={"s3_uri": "s3://photos/a.png", "min_score": 0.5})
+def test_an_object_of_a_bucket(predictor: FakePredictor, store: Store) -> None:
+    client = TestClient(create_app(predictor, storage=Storage(source_buckets=(PLAIN,))))
+    store.put(PLAIN, "a.png", PNG)
+    stored = client.post("/analyze", json={"s3_uri": f"s3://{PLAIN}/a.png", "min_score": 0.5})
     assert stored.json() == client.post("/analyze", params={"min_score": 0.5}, content=PNG).json()
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from handler.florence.errors import ArtifactError, DamagedImage, ImageTooLarge, NotAnImage, OutOfTime, UnsupportedFormat
 from handler.florence.image import MAX_BYTES
 from handler.problems import KINDS, MEDIA_TYPE, Busy
-from handler.storage.errors import ObjectGone
+from handler.storage.errors import NotSetUp, ObjectGone, StorageRefused, StorageUnavailable, UnknownResult
 
 
 def png() -> bytes:
@@ -43,6 +43,10 @@ RAISED = [
     (ImageTooLarge("20000 x 20000 pixels are too many."), 413, "image-too-large"),
     (DamagedImage("The image breaks off."), 422, "damaged-image"),
     (ObjectGone("The picture is not there any more."), 404, "object-gone"),
+    (UnknownResult("Nothing was uploaded under this id."), 404, "unknown-result"),
+    (NotSetUp("A setting names no bucket."), 501, "not-set-up"),
+    (StorageRefused("S3 does not let this server in."), 502, "storage-refused"),
+    (StorageUnavailable("S3 cannot be reached."), 503, "storage-unavailable"),
     (OutOfTime("Too little time is left."), 503, "out-of-time"),
     (Busy("16 requests are waiting already."), 503, "busy"),
 ]

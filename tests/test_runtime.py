@@ -6,32 +6,30 @@ S3 and SQS are moto's server on the loopback; the events it sends are what its b
 import base64
 import json
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
+from aws import PICTURES, RESULTS, UPLOADS, Aws, account
 from emulator import Failed, Function, running
-from moto.server import ThreadedMotoServer
 from test_handler_entrypoint import CAPTION, SAMPLE
 
 INIT = 5.0  # seconds at most, of Lambda's ten; about 0.7 on an idle machine
-PICTURES, RESULTS = "my-pictures", "my-results"
 
 
-def post(path: str, body: bytes = SAMPLE, **query: str) -> dict[str, Any]:
+def request(method: str, path: str, body: bytes = b"", kind: str = "image/png") -> dict[str, Any]:
     """An HTTP API's event, payload version 2.0."""
     return {
         "version": "2.0",
         "routeKey": "$default",
         "rawPath": path,
-        "rawQueryString": "&".join("=".join(pair) for pair in query.items()),
-        "headers": {"content-type": "image/png"},
+        "rawQueryString": "",
+        "headers": {"content-type": kind},
         "requestContext": {
-            "http": {"method": "POST", "path": path, "protocol": "HTTP/1.1", "sourceIp": "203.0.113.7"},
+            "http": {"method": method, "path": path, "protocol": "HTTP/1.1", "sourceIp": "203.0.113.7"},
             "requestId": "JKJaXmPLvHcESHA=",
             "stage": "$default",
         },
@@ -40,62 +38,26 @@ def post(path: str, body: bytes = SAMPLE, **query: str) -> dict[str, Any]:
     }
 
 
-@dataclass
-class Aws:
-    """moto's server: S3 with two buckets, the first of which tells a queue of each new object."""
-
-    address: str
-    s3: Any
-    sqs: Any
-    queue: str
-
-    def received(self) -> list[dict[str, Any]]:
-        """Waiting messages, as Lambda's poller hands them to a function."""
-        found = self.sqs.receive_message(QueueUrl=self.queue, MaxNumberOfMessages=10).get("Messages", [])
-        return [
-            {
-                "messageId": each["MessageId"],
-                "receiptHandle": each["ReceiptHandle"],
-                "body": each["Body"],
-                "attributes": {"ApproximateReceiveCount": "1"},
-                "messageAttributes": {},
-                "eventSource": "aws:sqs",
-                "eventSourceARN": "arn:aws:sqs:eu-central-1:123456789012:pictures",
-                "awsRegion": "eu-central-1",
-            }
-            for each in found
-        ]
-
-    def result(self, key: str) -> Any:
-        body = self.s3.get_object(Bucket=RESULTS, Key=f"results/{PICTURES}/{key}/latest.json")["Body"].read()
-        return json.loads(body)
+def post(path: str, body: bytes = SAMPLE) -> dict[str, Any]:
+    """The same with a picture."""
+    return request("POST", path, body)
 
 
 @pytest.fixture(scope="module")
 def aws() -> Iterator[Aws]:
-    server = ThreadedMotoServer("127.0.0.1", 0)
-    server.start()
-    host, port = server.get_host_and_port()
-    address = f"http://{host}:{port}"
-    keys = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing", "region_name": "eu-central-1"}
-    s3, sqs = (boto3.client(name, endpoint_url=address, **keys) for name in ("s3", "sqs"))
-    try:
-        for bucket in (PICTURES, RESULTS):
-            s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
-        queue = sqs.create_queue(QueueName="pictures")["QueueUrl"]
-        notification = {"QueueArn": "arn:aws:sqs:eu-central-1:123456789012:pictures", "Events": ["s3:ObjectCreated:*"]}
-        s3.put_bucket_notification_configuration(
-            Bucket=PICTURES, NotificationConfiguration={"QueueConfigurations": [notification]}
-        )
-        yield Aws(address, s3, sqs, queue)
-    finally:
-        server.stop()
+    with account() as aws:
+        yield aws
 
 
 @pytest.fixture(scope="module")
 def function(emulator: Path, aws: Aws, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Function]:
     log_file = tmp_path_factory.mktemp("function") / "log"
-    settings = {"FLORENCE_RESULTS_BUCKET": RESULTS, "AWS_ENDPOINT_URL": aws.address}
+    settings = {
+        "FLORENCE_RESULTS_BUCKET": RESULTS,
+        "FLORENCE_UPLOADS_BUCKET": UPLOADS,
+        "FLORENCE_SOURCE_BUCKETS": PICTURES,
+        "AWS_ENDPOINT_URL": aws.address,
+    }
     with running(emulator, log_file, **settings) as started:
         yield started
 
@@ -146,7 +108,44 @@ def test_pictures_from_the_bucket_through_the_queue(function: Function, aws: Aws
     assert aws.result(key)["source"]["key"] == key
     assert aws.result("text.png")["problem"]["type"] == "/docs#not-an-image"
     assert function.invoke({"Records": records}) == {"batchItemFailures": []}  # once more
-    assert len(aws.s3.list_objects_v2(Bucket=RESULTS)["Contents"]) == 4
+    listed = aws.s3.list_objects_v2(Bucket=RESULTS, Prefix=f"results/{PICTURES}/")["Contents"]
+    assert len(listed) == 4
+
+
+def test_from_an_upload_to_its_result(function: Function, aws: Aws) -> None:
+    """The picture goes over HTTP to the signed address, as any client would send it."""
+    asked = json.dumps({"content_type": "image/png", "bytes": len(SAMPLE)}).encode()
+    answer = function.invoke(request("POST", "/uploads", asked, "application/json"))
+    assert answer["statusCode"] == 201, answer
+    said = json.loads(answer["body"])
+    ask = request("GET", said["result"])
+    assert json.loads(function.invoke(ask)["body"]) == {"status": "waiting"}
+    put = said["upload"]
+    sent = urllib.request.Request(put["url"], SAMPLE, put["headers"], method=put["method"])
+    with urllib.request.urlopen(sent, timeout=20) as taken:
+        assert taken.status == 200
+    answer = function.invoke(ask)
+    assert (answer["statusCode"], json.loads(answer["body"])) == (202, {"status": "working"})
+    assert function.invoke({"Records": aws.received()}) == {"batchItemFailures": []}
+    answer = function.invoke(ask)
+    assert answer["statusCode"] == 200
+    assert json.loads(answer["body"])["answers"]["caption"]["text"] == CAPTION
+
+
+def test_a_picture_that_is_in_a_bucket_already(function: Function, aws: Aws) -> None:
+    key = "archive/été 1+1=2 100%.png"
+    aws.s3.put_object(Bucket=PICTURES, Key=key, Body=SAMPLE)
+
+    def ask(uri: str) -> tuple[int, Any]:
+        body = json.dumps({"s3_uri": uri}).encode()
+        answer = function.invoke(request("POST", "/caption", body, "application/json"))
+        return answer["statusCode"], json.loads(answer["body"])
+
+    status, answer = ask(f"s3://{PICTURES}/{key}")
+    assert (status, answer["caption"]) == (200, CAPTION)
+    status, answer = ask(f"s3://{RESULTS}/{key}")
+    assert (status, answer["type"]) == (403, "/docs#bucket-not-allowed")
+    assert key not in function.log()
 
 
 def test_an_error_is_told_and_the_next_request_is_answered(function: Function) -> None:
@@ -171,7 +170,7 @@ def slow(emulator: Path, tmp_path: Path, timeout: int, **seconds: str) -> Iterat
     with running(emulator, tmp_path / "log", "slow_machine.handle", timeout, **seconds) as function:
         for _ in range(5):  # the start may take longer than the time-out
             with suppress(Failed):
-                assert function.invoke(post("/health") | {"body": ""})["statusCode"] == 405
+                assert function.invoke(request("GET", "/health"))["statusCode"] == 200
                 break
         else:
             pytest.fail(function.log())
@@ -179,8 +178,8 @@ def slow(emulator: Path, tmp_path: Path, timeout: int, **seconds: str) -> Iterat
 
 
 def test_the_time_that_is_left_cuts_the_answer(emulator: Path, tmp_path: Path) -> None:
-    """Four seconds, and a decoder that needs 0.4 s for a token: what is written after 3.5 s is the answer."""
-    with slow(emulator, tmp_path, 4, SLOW_STEP="0.4") as function:
+    """Four seconds, and a decoder that needs 0.22 s for each of 18 tokens: what is there after 3.5 s is the answer."""
+    with slow(emulator, tmp_path, 4, SLOW_STEP="0.22") as function:
         answer = function.invoke(post("/caption"))
         assert answer["statusCode"] == 200
         body = json.loads(answer["body"])
@@ -191,7 +190,7 @@ def test_the_time_that_is_left_cuts_the_answer(emulator: Path, tmp_path: Path) -
 
 
 def test_too_little_time_is_a_503(emulator: Path, tmp_path: Path) -> None:
-    with slow(emulator, tmp_path, 4, SLOW_LAST="9") as function:
+    with slow(emulator, tmp_path, 20, SLOW_LAST="99") as function:
         answer = function.invoke(post("/caption"))
         assert answer["statusCode"] == 503
         assert answer["headers"]["retry-after"] == "1"
@@ -199,8 +198,8 @@ def test_too_little_time_is_a_503(emulator: Path, tmp_path: Path) -> None:
 
 def test_a_time_out_ends_the_invocation_and_the_environment(emulator: Path, tmp_path: Path) -> None:
     """Vision cannot be cut: what hangs there ends with Lambda's own time-out."""
-    with slow(emulator, tmp_path, 3, SLOW_VISION="30") as function:
-        with pytest.raises(Failed, match=r"Task timed out after 3\.00 seconds"):
+    with slow(emulator, tmp_path, 6, SLOW_VISION="30") as function:
+        with pytest.raises(Failed, match=r"Task timed out after 6\.00 seconds"):
             function.invoke(post("/caption"))
         assert len(function.lines("answered")) == 0
 

@@ -6,7 +6,7 @@ from fastapi.exceptions import RequestValidationError
 
 from .. import problems
 from ..florence.errors import DamagedImage, ImageTooLarge, NotAnImage, OutOfTime, UnsupportedFormat
-from ..storage.errors import BucketNotAllowed, ObjectGone
+from ..storage.errors import BucketNotAllowed, NotSetUp, ObjectGone, StorageRefused, StorageUnavailable
 from .options import Options
 from .responses import HEADERS
 
@@ -18,7 +18,12 @@ IMAGE = (
 
 _BINARY = {"type": "string", "format": "binary"}
 _BASE64 = {"type": "string", "format": "byte", "description": "The image in base64, or a data: URL."}
-_S3_URI = {"type": "string", "pattern": "^s3://", "description": "An object of a bucket that the server may read."}
+_S3_URI = {
+    "type": "string",
+    "pattern": "^s3://",
+    "description": "An object of a bucket that the server may read: s3://bucket/key, the key as it is, or for one of "
+    "its versions s3://bucket/key?versionId=id.",
+}
 
 PROBLEMS = (
     problems.MissingImage,
@@ -32,6 +37,9 @@ PROBLEMS = (
     RequestValidationError,
     OutOfTime,
     problems.Busy,
+    StorageUnavailable,
+    StorageRefused,
+    NotSetUp,
     Exception,
 )
 

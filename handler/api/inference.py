@@ -112,16 +112,21 @@ class Inference:
 
 
 def _inference(request: Request) -> Inference:
-    return Inference(request.app.state.queue, _deadline(request))
+    return Inference(request.app.state.queue, deadline(request))
 
 
-def _deadline(request: Request) -> float | None:
-    """When the answer must be written: Lambda's context, which Mangum hands on, tells what is left."""
+def deadline(request: Request) -> float | None:
+    """When the answer must be written, a time of `time.perf_counter`, settled when first asked for: Lambda's context,
+    which Mangum hands on, tells what is left.
+    """
     context = request.scope.get("aws.context")
     if context is None:
         return None
-    left: float = context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS
-    return time.perf_counter() + min(left, GATEWAY_SECONDS)
+    if not hasattr(request.state, "deadline"):
+        left: float = context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS
+        request.state.deadline = time.perf_counter() + min(left, GATEWAY_SECONDS)
+    settled: float = request.state.deadline
+    return settled
 
 
 Loaded = Annotated[Inference, Depends(_inference)]

@@ -18,7 +18,7 @@ from ..florence.errors import ImageError, ImageTooLarge, InputError, OutOfTime
 from ..formats import rekognition
 from ..problems import Busy, MalformedBody
 from ..serialise import Cut
-from ..storage.errors import BucketNotAllowed
+from ..storage.errors import BucketNotAllowed, NotSetUp, ObjectGone, StorageRefused, StorageUnavailable
 from . import uploads
 from .inference import Loaded
 from .responses import plain, provenance
@@ -32,10 +32,14 @@ _EXCEPTIONS: dict[type[Exception], str] = {
     ImageTooLarge: "ImageTooLargeException",
     ImageError: "InvalidImageFormatException",
     BucketNotAllowed: "InvalidS3ObjectException",
+    ObjectGone: "InvalidS3ObjectException",
+    StorageRefused: "InvalidS3ObjectException",
+    NotSetUp: "InvalidS3ObjectException",
     MalformedBody: "SerializationException",
     InputError: "InvalidParameterException",
     OutOfTime: "ThrottlingException",
     Busy: "ThrottlingException",
+    StorageUnavailable: "ThrottlingException",
 }
 
 
@@ -46,6 +50,7 @@ class _Request(BaseModel):
 class _S3Object(_Request):
     Bucket: str
     Name: str
+    Version: str | None = None
 
 
 class _Image(_Request):
@@ -56,7 +61,8 @@ class _Image(_Request):
     def source(self) -> dict[str, Any]:
         """The same as our JSON has it."""
         stored = self.S3Object
-        return {"image": self.Bytes, "s3_uri": stored and f"s3://{stored.Bucket}/{stored.Name}"}
+        version = f"?versionId={stored.Version}" if stored and stored.Version else ""
+        return {"image": self.Bytes, "s3_uri": stored and f"s3://{stored.Bucket}/{stored.Name}{version}"}
 
 
 class _DetectLabels(_Request):
@@ -93,7 +99,7 @@ async def call(request: Request, inference: Loaded) -> JSONResponse:
     except ValidationError as error:
         complaints = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}." for each in error.errors())
         return _refuse("InvalidParameterException", " ".join(complaints))
-    except (InputError, OutOfTime, Busy) as error:
+    except (InputError, OutOfTime, Busy, NotSetUp, StorageRefused, StorageUnavailable) as error:
         nearest = next(kind for kind in type(error).__mro__ if kind in _EXCEPTIONS)
         return _refuse(_EXCEPTIONS[nearest], str(error))
     response = rekognition.response(answer)

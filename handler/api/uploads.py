@@ -12,7 +12,6 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
@@ -25,15 +24,13 @@ from starlette.types import Message, Receive
 from ..florence.errors import ImageTooLarge
 from ..florence.image import MAX_BYTES
 from ..problems import MalformedBody, MissingImage
-from ..storage.errors import BucketNotAllowed
+from ..storage import addresses
+from .inference import deadline
 from .options import Options
 
 MAX_IMAGES = 32  # of a batch
 MAX_JSON = MAX_BYTES * 4 // 3 + 2**16  # base64, and some options
 _DATA_URL = re.compile(r"data:[\w.+-]*(?:/[\w.+-]*)?(?:;[\w.=+-]*)*;base64,", re.ASCII | re.IGNORECASE)
-
-ReadObject = Callable[[str], Awaitable[bytes]]
-"""Reads an object by its `s3://bucket/key`; raises `InputError` where it may not or cannot."""
 
 OptionsT = TypeVar("OptionsT", bound=Options)
 
@@ -136,7 +133,7 @@ async def read_batch(request: Request) -> Batch:
 async def fetch(request: Request, source: dict[str, Any]) -> bytes:
     """The one image that an object of JSON holds or names.
 
-    Raises `MissingImage`, `MalformedBody` and, where it is in a bucket, `BucketNotAllowed` or what the reader raises.
+    Raises `MissingImage`, `MalformedBody` and, where it is in a bucket, what `addresses.read` raises.
     """
     given = [name for name in ("image", "s3_uri", "inputs") if source.get(name)]
     if len(given) != 1:
@@ -145,12 +142,9 @@ async def fetch(request: Request, source: dict[str, Any]) -> bytes:
     value = source[name]
     if not isinstance(value, str):
         raise MalformedBody(f"The field '{name}' must be a text.")
-    if name != "s3_uri":
-        return decode(value, name)
-    read_object: ReadObject | None = request.app.state.read_object
-    if read_object is None:
-        raise BucketNotAllowed("This server reads no buckets: send the image itself instead of 's3_uri'.")
-    return await read_object(value)
+    if name == "s3_uri":
+        return await addresses.read(value, request.app.state.storage, deadline(request))
+    return decode(value, name)
 
 
 def decode(value: str, name: str) -> bytes:

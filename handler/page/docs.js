@@ -45,11 +45,15 @@ function problemsOf({ responses }) {
 
 function curl(path, operation) {
   const url = new URL(path.slice(1).replace("{task}", "detailed-caption"), new URL(".", location.href));
-  return operation.requestBody ? `curl --data-binary @photo.jpg ${url}` : `curl ${url}`;
+  const body = operation.requestBody?.content;
+  if (!body) return `curl ${url}`;
+  if (body["image/*"]) return `curl --data-binary @photo.jpg ${url}`;
+  if (body["multipart/form-data"]) return `curl -F image=@photo.jpg -F image=@other.jpg ${url}`;
+  return `curl --json '${JSON.stringify(resolve(body["application/json"].schema).examples[0])}' ${url}`;
 }
 
 function operation(method, path, about) {
-  const success = about.responses["200"];
+  const [, success] = Object.entries(about.responses).find(([status]) => status.startsWith("2"));
   const answered = success.content["application/json"].schema;
   const schema = answered.anyOf?.[0] ?? answered; // the native form; the others are other people's
   const parameters = about.parameters ?? [];

@@ -4,15 +4,17 @@ The object that is read is the one that was named: a version by its id, else by 
 never stands under the name of other bytes. Does not decode anything.
 """
 
+import contextlib
 import functools
 import random
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ..florence.errors import ImageTooLarge
+from ..florence.errors import FlorenceError, ImageTooLarge
 from ..florence.image import MAX_BYTES
-from .errors import NotSetUp, ObjectGone
+from .errors import NotSetUp, ObjectGone, StorageRefused, StorageUnavailable
 from .events import StoredObject
 
 # Codes that S3 gives for what passes by itself, whatever their status (Amazon S3 API reference, error responses).
@@ -91,6 +93,46 @@ def is_temporary(error: Exception) -> bool:
     return status(error) >= 500 or status(error) in (409, 429) or code(error) in TEMPORARY
 
 
+@contextlib.contextmanager
+def told() -> Iterator[None]:
+    """For requests, which cannot try again later: turns botocore's errors into ours.
+
+    Raises `StorageUnavailable` for what is temporary, `StorageRefused` where S3 says no, `NotSetUp` where botocore does
+    not come so far (no credentials, an unknown profile). None quotes S3's message, which may name account and role.
+    """
+    try:
+        yield
+    except FlorenceError:
+        raise
+    except Exception as error:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        if is_temporary(error):
+            raise StorageUnavailable("S3 cannot be reached at the moment, or is overloaded.") from error
+        if isinstance(error, ClientError):
+            raise StorageRefused(_refusal(error)) from error
+        if isinstance(error, BotoCoreError):
+            raise NotSetUp(f"S3 cannot be asked from here: {type(error).__name__}.{_mend(error)}") from error
+        raise
+
+
+def _refusal(error: Exception) -> str:
+    said = code(error)
+    if said == "NoSuchBucket":
+        return "S3 has no such bucket."
+    if status(error) == 403:
+        return (
+            "S3 does not let this server in: its role needs s3:GetObject there, and s3:ListBucket to learn what is "
+            "not there."
+        )
+    return f"S3 refuses what this server asks: {said}."
+
+
+def _mend(error: Exception) -> str:
+    known = {"NoCredentialsError": " Give it AWS credentials, as AWS's own tools take them."}
+    return known.get(type(error).__name__, "")
+
+
 def look(named: StoredObject) -> Found:
     """What `named` is; asks S3 (HEAD) only for what the event did not say. Raises `ObjectGone`."""
     version = named.version if named.version not in ("", "null") else None  # "null": from before versioning
@@ -150,7 +192,7 @@ def _ask(operation: str, **arguments: Any) -> Any:
         return getattr(client(), operation)(**arguments)
     except ClientError as error:
         if code(error) != "NoSuchBucket" and status(error) in (404, 405, 412):  # 405: a deletion's marker
-            raise ObjectGone("The picture is not there any more: it was deleted or replaced.") from error
+            raise ObjectGone("The picture is not there, or not any more: it was deleted or replaced.") from error
         if code(error) == "InvalidObjectState":
             raise ObjectGone("The picture is in an archive: restore it first.") from error
         raise

@@ -1,0 +1,82 @@
+"""Images too large for a request: `POST /uploads` says where to put one, `GET /results/{id}` what came of it."""
+
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Path, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field
+
+from .. import problems
+from ..florence.image import MAX_BYTES
+from ..storage import uploads
+from ..storage.documents import Document
+from ..storage.errors import NotSetUp, StorageRefused, StorageUnavailable, UnknownResult
+
+RETRY_AFTER = 2  # seconds
+
+_COMMON = (RequestValidationError, NotSetUp, StorageRefused, StorageUnavailable, Exception)
+
+router = APIRouter(tags=["large images"])
+
+
+class UploadRequest(BaseModel):
+    """The image that will be uploaded."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"content_type": "image/jpeg", "bytes": 8_000_000}]}
+    )
+
+    content_type: Literal["image/jpeg", "image/png", "image/webp", "image/gif"]
+    bytes: int = Field(ge=1, le=MAX_BYTES, strict=True, description="Its exact size.")
+
+
+class Put(BaseModel):
+    """The request that uploads the image, which is its body."""
+
+    method: Literal["PUT"] = "PUT"
+    url: str = Field(description="Signed: no other credentials are needed.")
+    headers: dict[str, str] = Field(description="To be sent exactly so.")
+    expires: datetime
+
+
+class UploadAnswer(BaseModel):
+    """Where to put the image, and where to ask for the result."""
+
+    id: str
+    upload: Put
+    result: str = Field(description="Path of this API.")
+
+
+class Pending(BaseModel):
+    """There is no result yet."""
+
+    status: uploads.Pending = Field(description="For the upload, or on the image.")
+
+
+@router.post("/uploads", status_code=201, responses=problems.responses(*_COMMON))
+def upload(asked: UploadRequest, request: Request) -> UploadAnswer:
+    """Ask where to upload an image that is too large for a request (Lambda takes 6 MB, in base64)."""
+    place = uploads.lend(request.app.state.storage, asked.content_type, asked.bytes)
+    put = Put(url=place.url, headers=place.headers, expires=datetime.fromtimestamp(place.expires, UTC))
+    return UploadAnswer(id=place.id, upload=put, result=f"/results/{place.id}")
+
+
+_PENDING: dict[int | str, dict[str, Any]] = {
+    202: {
+        "model": Pending,
+        "description": "Not yet: ask again.",
+        "headers": {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}},
+    }
+}
+
+
+@router.get("/results/{id}", response_model=Document, responses=_PENDING | problems.responses(UnknownResult, *_COMMON))
+def result(id_: Annotated[str, Path(alias="id", pattern=uploads.ID)], request: Request) -> Response:
+    """The result of an upload: 202 until it is there."""
+    found = uploads.outcome(request.app.state.storage, id_)
+    if isinstance(found, uploads.Pending):
+        body, headers = Pending(status=found).model_dump_json(), {"Retry-After": str(RETRY_AFTER)}
+        return Response(body, HTTPStatus.ACCEPTED, headers, "application/json")
+    return Response(found, media_type="application/json")
