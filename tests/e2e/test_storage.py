@@ -1,6 +1,7 @@
 """Events of storage, in every form, to the image under its role's rights; and a picture's way from bucket to result."""
 
 import json
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,3 +179,26 @@ def test_from_the_bucket_through_the_queue_to_the_result(
     ]
     assert function.invoke({"Records": records}) == {"batchItemFailures": []}
     assert [caption(latest(buckets.uploads, key)) for key in keys] == [CAPTION] * 3
+
+
+def test_a_large_picture_is_uploaded_and_its_result_asked_for(
+    function: Function, refdata: Path, aws: Aws, buckets: Buckets
+) -> None:
+    """Signed with the role's credentials: the client has none. (That the role may write there: test_template.)"""
+    asked = {"content_type": "image/png", "bytes": len(PICTURE)}
+    made = function.invoke(events.http_call("POST", "/uploads", json.dumps(asked)))
+    assert made["statusCode"] == 201, made
+    ticket = json.loads(made["body"])
+    assert function.invoke(events.http_call("GET", ticket["result"]))["statusCode"] == 202
+    put = urllib.request.Request(
+        ticket["upload"]["url"], PICTURE, ticket["upload"]["headers"], method=ticket["upload"]["method"]
+    )
+    with aws.lenient(), urllib.request.urlopen(put, timeout=30) as answer:
+        assert answer.status == 200
+    key = f"uploads/{ticket['id']}"
+    etag = aws.client("s3").head_object(Bucket=buckets.uploads, Key=key)["ETag"].strip('"')
+    source = refdata / "aws_events" / "powertools_s3Event.json"
+    function.invoke(events.notification(source, buckets.uploads, key, PICTURE, etag))
+    got = function.invoke(events.http_call("GET", ticket["result"]))
+    assert got["statusCode"] == 200
+    assert caption(json.loads(got["body"])) == CAPTION
