@@ -159,7 +159,7 @@ class Ready(_Schema):
     """The model is loaded."""
 
     model: Model
-    max_image_bytes: int = Field(description="Larger requests are refused unread.")
+    max_image_bytes: int = Field(description="Of an image in a request; larger ones are refused unread.")
 
 
 class Problem(_Schema):

@@ -167,6 +167,14 @@ def test_problems_are_text_and_the_icon_is_not_broken(entrypoint: ModuleType, re
     assert base64.b64decode(answer["body"]) == SAMPLE
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_page_learns_how_much_lambda_takes(entrypoint: ModuleType, refdata: Path, kind: str) -> None:
+    answer = entrypoint.handle(http(kind, refdata, "GET", "/ready", b"", {}), Context())
+    largest = json.loads(answer["body"])["max_image_bytes"]
+    event = http(kind, refdata, "POST", "/caption", bytes(largest), {})
+    assert 5_900_000 < len(json.dumps(event)) < 6 * 1024 * 1024
+
+
 def test_too_little_time_is_a_503_that_may_be_tried_again(entrypoint: ModuleType, refdata: Path) -> None:
     event = http("apiGatewayProxyV2Event", refdata, "POST", "/caption", SAMPLE, {})
     answer = entrypoint.handle(event, Context(milliseconds=100))

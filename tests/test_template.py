@@ -169,6 +169,19 @@ def test_results_expire_where_that_is_asked_for(aws: None) -> None:
     assert {"Status": "Enabled", "ExpirationInDays": 30} in rules
 
 
+def test_what_is_uploaded_through_the_api_expires_and_nothing_else(aws: None) -> None:
+    resources = template.resolve()
+    rules = resources["Uploads"]["LifecycleConfiguration"]["Rules"]
+    (expiring,) = (rule for rule in rules if "ExpirationInDays" in rule)
+    assert expiring["Prefix"] == "uploads/"
+    assert expiring["ExpirationInDays"] * 86400 == resources["Pictures"]["MessageRetentionPeriod"]
+
+
+def test_a_page_of_any_origin_may_upload_and_not_read(aws: None) -> None:
+    (rule,) = template.resolve()["Uploads"]["CorsConfiguration"]["CorsRules"]
+    assert rule == {"AllowedMethods": ["PUT"], "AllowedOrigins": ["*"], "AllowedHeaders": ["*"]}
+
+
 def test_a_picture_in_the_bucket_is_a_message_in_the_queue(aws: None) -> None:
     uploads = template.resolve()["Uploads"]
     bucket, configured = uploads["BucketName"], uploads["NotificationConfiguration"]["QueueConfigurations"]

@@ -1,11 +1,13 @@
 """What the service says of itself."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
 from .. import formats, schemas, serialise
 from ..florence import tasks
 from ..florence.image import MAX_BYTES
 from .inference import Loaded
+
+LAMBDA_BYTES = 4_500_000  # Lambda takes 6 MB of request, which holds the image in base64
 
 router = APIRouter(tags=["about"])
 
@@ -33,6 +35,7 @@ async def health() -> schemas.Health:
 
 
 @router.get("/ready", response_model_exclude_none=True)
-async def ready(inference: Loaded) -> schemas.Ready:
+async def ready(request: Request, inference: Loaded) -> schemas.Ready:
     """The model is loaded, and this is it."""
-    return schemas.Ready(model=serialise.model(inference.manifest), max_image_bytes=MAX_BYTES)
+    limit = LAMBDA_BYTES if "aws.context" in request.scope else MAX_BYTES  # the page makes larger images smaller
+    return schemas.Ready(model=serialise.model(inference.manifest), max_image_bytes=limit)
