@@ -6,7 +6,8 @@ The answer's loss alone does not teach the vision tower to see, so a dense auxil
 thing's centre in this cell; its shape, colour, texture and box) learns beside it, with a weight that falls to a tenth.
 Location tokens are learnt against a bell of bins around the true one: a neighbour is nearly right, and says so.
 
-Writes `checkpoint/` (transformers' native layout, tokenizer included), `losses.csv` and, while it works, `state.pt`.
+Writes `losses.csv` and `state.pt` while it works and, at the end, `checkpoint/` (transformers' native layout, tokenizer
+included).
 """
 
 import argparse
@@ -240,8 +241,9 @@ def train(out: Path, steps: int, seed: int) -> None:
                 }
                 torch.save(state, out / "state.tmp")
                 (out / "state.tmp").replace(state_file)
-                model.save_pretrained(out / "checkpoint")
-                tokenizer.save(str(out / "checkpoint" / "tokenizer.json"))
+    miniature.set_apart(model, miniature.untaught(tokenizer), seed)
+    model.save_pretrained(out / "checkpoint")
+    tokenizer.save(str(out / "checkpoint" / "tokenizer.json"))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
