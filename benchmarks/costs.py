@@ -32,7 +32,8 @@ TOKENS = 20
 MONTH = 730 * 3600  # seconds
 BATCH = 10  # pictures of the queue in one invocation
 LOG_BYTES = 2_000  # of a picture: the function's line, its metrics, Lambda's report, the API's line
-PUTS, GETS = 3, 3  # a picture, its result and the copy "latest"; the picture, and the two looks for earlier results
+PUTS = 4  # a picture; its result, the copy "latest", and the answer for pictures with the same bytes
+GETS = 3  # the picture; the looks for its result and for an answer to the same bytes
 QUEUE_REQUESTS = 1 + 2 / BATCH  # S3's message; received and deleted in batches
 ALARMS, METRICS = 6, 12  # of the template; of handler/telemetry.py
 

@@ -76,8 +76,8 @@ class Store:
         body: bytes = self.client.get_object(Bucket=bucket, Key=key)["Body"].read()
         return body
 
-    def keys(self, bucket: str) -> list[str]:
-        return [each["Key"] for each in self.client.list_objects_v2(Bucket=bucket).get("Contents", [])]
+    def keys(self, bucket: str, prefix: str = "") -> list[str]:
+        return [each["Key"] for each in self.client.list_objects_v2(Bucket=bucket, Prefix=prefix).get("Contents", [])]
 
     def everything(self, bucket: str) -> dict[str, bytes]:
         return {key: self.get(bucket, key) for key in self.keys(bucket)}

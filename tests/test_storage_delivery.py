@@ -74,7 +74,7 @@ def test_a_queue_gets_back_the_messages_that_failed(
     fail("c", throttled())
     report = deliver(queue(good.event, bad.event, slow.event, both, {"a": 1}, test_event), predictor, STORAGE, MINUTE)
     assert failed(report) == ["message-2", "message-3", "message-4"]
-    assert len(store.keys(RESULTS)) == 4  # two for a, two for b
+    assert len(store.keys(RESULTS, f"results/{PLAIN}/")) == 4  # two for a, two for b
 
 
 def test_all_went_well(store: Store, predictor: FakePredictor) -> None:
@@ -126,7 +126,8 @@ def test_an_event_without_a_report_fails_after_all_was_tried(
     fail("second", RuntimeError("says what it should not"))
     with pytest.raises(DeliveryFailed, match=r"^2 of 3 objects failed: RuntimeError, SlowDown\.$"):
         deliver({"Records": [put.record for put in puts]}, predictor, STORAGE, MINUTE)
-    assert store.keys(RESULTS) == [f"results/{PLAIN}/third/{puts[2].etag}.json", f"results/{PLAIN}/third/latest.json"]
+    left = store.keys(RESULTS, f"results/{PLAIN}/")
+    assert left == [f"results/{PLAIN}/third/{puts[2].etag}.json", f"results/{PLAIN}/third/latest.json"]
 
 
 def test_a_picture_that_can_never_be_answered_is_no_failure(store: Store, predictor: FakePredictor) -> None:
@@ -142,7 +143,7 @@ def test_time_that_runs_out_leaves_the_rest_to_the_queue(store: Store, predictor
     predictor.before = lambda: None
     report = deliver(queue(*(put.event for put in puts)), predictor, STORAGE, MINUTE)
     assert failed(report) == []
-    assert len(store.keys(RESULTS)) == 6
+    assert len(store.keys(RESULTS, f"results/{PLAIN}/")) == 6
 
 
 def test_without_a_bucket_for_results_the_setting_is_named(predictor: FakePredictor) -> None:

@@ -11,6 +11,7 @@ from buckets import PLAIN, RESULTS, VERSIONED, Put, Store
 from fakes import FakePredictor
 from PIL import Image
 
+import handler
 from handler.florence.errors import OutOfTime
 from handler.florence.image import MAX_BYTES
 from handler.settings import Storage
@@ -63,14 +64,17 @@ def test_a_picture_is_answered(store: Store, predictor: FakePredictor, bucket: s
         "truncated": False,
         "image": {"width": 200, "height": 100, "format": "PNG", "sha256": hashlib.sha256(png()).hexdigest()},
         "model": document["model"],
+        "version": handler.__version__,
         "milliseconds": document["milliseconds"],
     }
     assert document["model"]["name"] == "fake"
     assert set(document["milliseconds"]) == {"image", "vision", "encoder", "decoder", "total"}
     assert latest(store, put) == document
-    assert len(store.keys(RESULTS)) == 2
-    head = store.client.head_object(Bucket=RESULTS, Key=store.keys(RESULTS)[0])
-    assert head["ContentType"] == "application/json"
+    keys = store.keys(RESULTS)
+    assert len(keys) == 3
+    assert keys[0].startswith("results/_answers/")
+    assert "holiday" not in store.get(RESULTS, keys[0]).decode()  # it is not of this object alone
+    assert {store.client.head_object(Bucket=RESULTS, Key=key)["ContentType"] for key in keys} == {"application/json"}
 
 
 def test_the_version_that_was_named_is_read_though_it_was_replaced(store: Store, predictor: FakePredictor) -> None:
@@ -156,6 +160,55 @@ def test_what_was_done_is_not_done_again(store: Store, predictor: FakePredictor)
     assert len(predictor.asked) == 2  # caption and detect, once
     bad = store.put(PLAIN, "bad.png", b"text")
     assert [handle(named(bad), predictor) for _ in range(2)] == [Outcome.REFUSED] * 2
+
+
+def test_the_same_bytes_are_answered_once_whatever_their_key(store: Store, predictor: FakePredictor) -> None:
+    puts = [store.put(bucket, key, png()) for bucket in (PLAIN, VERSIONED) for key in ("a.png", "deep/b.png", "a.png")]
+    for put in puts[1:]:  # the first was replaced
+        assert handle(named(put), predictor) is Outcome.ANSWERED
+    assert [ask.task.name for ask in predictor.asked] == ["caption", "detect"]
+    for put in puts[1:]:
+        document = result(store, put)
+        assert (document["source"]["bucket"], document["source"]["key"]) == (put.bucket, put.key)
+        assert document["answers"] == result(store, puts[1])["answers"]
+    handle(named(store.put(PLAIN, "c.png", png("red"))), predictor)
+    assert len(predictor.asked) == 4
+
+
+def test_another_artifact_or_other_tasks_answer_anew_and_take_the_old_results_place(
+    store: Store, predictor: FakePredictor
+) -> None:
+    """As when a whole bucket is gone through again after a deployment."""
+    storage, put = Storage(results_bucket=RESULTS, preview=True), store.put(PLAIN, "a.png", png())
+    newer = store.put(PLAIN, "b.png", png("red"))
+    handle(named(put), predictor, storage)
+    where = results.address(work.objects.look(named(put)), ".jpg")
+    drawn = store.get(RESULTS, where)
+    predictor.manifest.id = "1" * 64
+    for sequencer in ("", put.sequencer, ""):  # S3 Batch Operations tell none
+        assert handle(named(put, sequencer=sequencer), predictor, storage) is Outcome.ANSWERED
+    assert result(store, put)["model"]["artifact"] == latest(store, put)["model"]["artifact"] == "1" * 64
+    assert store.get(RESULTS, where) == drawn  # the same was found, and drawn anew
+    assert results.read(RESULTS, where).maker.split("/")[1] == "1" * 64  # type: ignore[union-attr]
+    captions = Storage(results_bucket=RESULTS, tasks=(work_task("detailed-caption"),))
+    for _ in range(2):
+        assert handle(named(put), predictor, captions) is Outcome.ANSWERED
+    assert list(latest(store, put)["answers"]) == ["detailed-caption"]
+    assert len(predictor.asked) == 2 + 2 + 1
+    handle(named(newer), predictor, captions)
+    assert len(predictor.asked) == 6
+
+
+def test_another_artifact_does_not_bring_back_what_was_replaced(store: Store, predictor: FakePredictor) -> None:
+    old, new = (store.put(VERSIONED, "a.png", png(size=size)) for size in ((30, 20), (60, 50)))
+    for put in (old, new):
+        handle(named(put), predictor)
+    predictor.manifest.id = "1" * 64
+    handle(named(old), predictor)
+    handle(named(old, sequencer=""), predictor)
+    assert result(store, old)["model"]["artifact"] == "1" * 64
+    assert latest(store, new) == result(store, new)
+    assert latest(store, new)["model"]["artifact"] == "0" * 64
 
 
 def test_what_broke_off_after_the_result_is_finished(store: Store, predictor: FakePredictor) -> None:
@@ -275,5 +328,5 @@ def test_a_name_too_long_for_s3_is_a_hash(store: Store, predictor: FakePredictor
     put = store.put(VERSIONED, key, png())
     assert handle(named(put), predictor) is Outcome.ANSWERED
     keys = store.keys(RESULTS)
-    assert all(key.startswith(f"results/{VERSIONED}/sha256-") for key in keys)
-    assert json.loads(store.get(RESULTS, keys[0]))["source"]["key"] == key
+    assert all(key.startswith((f"results/{VERSIONED}/sha256-", "results/_answers/")) for key in keys)
+    assert json.loads(store.get(RESULTS, keys[-1]))["source"]["key"] == key

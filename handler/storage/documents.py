@@ -36,33 +36,49 @@ class TaskResult(BaseModel):
     objects: list[schemas.Object]
 
 
-class Document(BaseModel):
-    """A result. `answers` and what follows it are there if `outcome` is `answered`, `problem` if it is not."""
+class About(BaseModel):
+    """What came of which object."""
 
     outcome: Outcome = Field(
         description="refused: this picture can never be answered; gone: it was deleted or replaced before it was read."
     )
     source: Source
+
+
+class Answers(BaseModel):
+    """What was said of a picture, wherever it is."""
+
     answers: dict[str, TaskResult] | None = Field(default=None, description="By the task's name.")
     truncated: bool | None = Field(default=None, description="An answer reached the longest length allowed.")
     image: schemas.Image | None = None
     model: schemas.Model | None = None
+    version: str | None = Field(default=None, description="The version of florence-lambda.")
     milliseconds: schemas.Milliseconds | None = None
+
+
+# Fields stand in the order of the bases from last to first.
+class Document(Answers, About):
+    """A result. The answers are there if `outcome` is `answered`, `problem` if it is not."""
+
     problem: schemas.Problem | None = None
 
 
-def answered(found: Found, manifest: Manifest, result: Result) -> Document:
-    """The result for a picture that was answered."""
+def answers(manifest: Manifest, result: Result) -> Answers:
+    """What the model said."""
     answers = [serialise.task(manifest, replace(result, predictions=(one,))) for one in result.predictions]
-    return Document(
-        outcome="answered",
-        source=_source(found),
+    return Answers(
         answers={each.task: TaskResult(text=each.text, score=each.score, objects=each.objects) for each in answers},
         truncated=any(each.truncated for each in answers),
         image=answers[0].image,
         model=answers[0].model,
+        version=answers[0].version,
         milliseconds=answers[0].milliseconds,
     )
+
+
+def answered(found: Found, said: Answers) -> Document:
+    """The result for a picture that was answered."""
+    return Document(outcome="answered", source=_source(found), **dict(said))
 
 
 def refused(found: Found, error: InputError) -> Document:
@@ -71,14 +87,19 @@ def refused(found: Found, error: InputError) -> Document:
     return Document(outcome=outcome, source=_source(found), problem=problems.document(error))
 
 
-def to_json(document: Document) -> bytes:
+def to_json(document: Document | Answers) -> bytes:
     """UTF-8, without what is not there, a line."""
     return document.model_dump_json(exclude_none=True).encode() + b"\n"
 
 
 def from_json(body: bytes) -> Document:
-    """What `to_json` wrote, by this version or an older one."""
+    """The result that `to_json` wrote, by this version or an older one."""
     return Document.model_validate_json(body)
+
+
+def answers_from_json(body: bytes) -> Answers:
+    """The answers that `to_json` wrote."""
+    return Answers.model_validate_json(body)
 
 
 def _source(found: Found) -> Source:

@@ -2,13 +2,18 @@
 
 ::
 
-    results/<bucket>/<key>/<version or ETag>.json    the answer to these very bytes; the first one stays
+    results/<bucket>/<key>/<version or ETag>.json    the answer to these very bytes; a maker's first one stays
     results/<bucket>/<key>/<version or ETag>.jpg     a smaller picture with the objects drawn in, if asked for
     results/<bucket>/<key>/latest.json               a copy of the newest object's, by the sequencer of its event
+    results/_answers/<maker>/<sha256>.json           the answer to a picture with these bytes, whatever its key
 
-Each JSON object carries a rank in its metadata, and only a greater rank replaces it: a conditional write
-(If-None-Match, If-Match) makes reading and writing one step, so that writers at the same time cannot go backwards. A
-key too long for S3 (1,024 bytes in all) is replaced by `sha256-` and its hash.
+A maker is what an answer depends on beside the picture: our version, the artifact and the tasks. No bucket's name has
+a `_`.
+
+Each object carries a rank and its maker in its metadata. Only a greater rank replaces it, or the same of another maker:
+a new artifact's answer takes the place of an old one's. A conditional write (If-None-Match, If-Match) makes reading and
+writing one step, so that writers at the same time cannot go backwards. A key too long for S3 (1,024 bytes in all) is
+replaced by `sha256-` and its hash.
 
 The role needs s3:ListBucket on the results: without it S3 answers 403 where nothing is there yet.
 """
@@ -16,7 +21,7 @@ The role needs s3:ListBucket on the results: without it S3 answers 403 where not
 import hashlib
 import random
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .errors import Contended
@@ -37,6 +42,7 @@ class Kept:
     rank: str
     etag: str
     body: bytes
+    maker: str = ""  # an older version's say none
 
 
 def folder(bucket: str, key: str) -> str:
@@ -49,6 +55,11 @@ def folder(bucket: str, key: str) -> str:
 def address(found: Found, suffix: str = ".json") -> str:
     """The key of this object's result."""
     return f"{folder(found.bucket, found.key)}{found.name}{suffix}"
+
+
+def answer(maker: str, sha256: str) -> str:
+    """The key of this maker's answer to a picture of these bytes."""
+    return f"results/_answers/{maker}/{sha256}.json"
 
 
 def latest(bucket: str, key: str) -> str:
@@ -67,6 +78,14 @@ def order(found: Found, rank: str) -> str:
     return f"{sequencer} {found.name} {rank}"
 
 
+def order_again(bucket: str, found: Found, rank: str) -> str:
+    """`order` by the sequencer that the latest copy, if it is this very object's, has from an earlier event: S3 Batch
+    Operations, which name none, then renew it where another maker's result is to take its place."""
+    kept = None if found.sequencer else read(bucket, latest(found.bucket, found.key))
+    sequencer, _, rest = kept.rank.partition(" ") if kept else ("", "", "")
+    return order(replace(found, sequencer=sequencer) if rest.startswith(f"{found.name} ") else found, rank)
+
+
 def read(bucket: str, where: str) -> Kept | None:
     """What is stored there; None if nothing is."""
     from botocore.exceptions import ClientError
@@ -78,11 +97,15 @@ def read(bucket: str, where: str) -> Kept | None:
             return None
         raise
     with answer["Body"] as body:
-        return Kept(answer["Metadata"].get("rank", ""), answer["ETag"], body.read())
+        said = answer["Metadata"]
+        return Kept(said.get("rank", ""), answer["ETag"], body.read(), said.get("maker", ""))
 
 
-def write(bucket: str, where: str, body: bytes, rank: str) -> bytes:
-    """Stores `body` unless something of the same or a greater rank is there; returns what is there afterwards.
+def write(
+    bucket: str, where: str, body: bytes, rank: str, maker: str = "", content_type: str = "application/json"
+) -> bytes:
+    """Stores `body` unless something of a greater rank is there, or of the same and by the same maker; returns what is
+    there afterwards.
 
     Raises `Contended`.
     """
@@ -95,8 +118,8 @@ def write(bucket: str, where: str, body: bytes, rank: str) -> bytes:
                 Bucket=bucket,
                 Key=where,
                 Body=body,
-                ContentType="application/json",
-                Metadata={"rank": rank},
+                ContentType=content_type,
+                Metadata={"rank": rank, "maker": maker},
                 **condition,
             )
             return body
@@ -107,18 +130,7 @@ def write(bucket: str, where: str, body: bytes, rank: str) -> bytes:
             if status(error) == 409:
                 time.sleep(WAIT * attempt * random.random())  # noqa: S311  # to part writers, not to hide anything
         kept = read(bucket, where)
-        if kept is not None and kept.rank >= rank:
+        if kept is not None and (kept.rank > rank or (kept.rank == rank and kept.maker == maker)):
             return kept.body
         condition = {"IfNoneMatch": "*"} if kept is None else {"IfMatch": kept.etag}
     raise Contended("A result was written by others each time; it is tried again later.")
-
-
-def write_preview(bucket: str, where: str, jpeg: bytes) -> None:
-    """Stores a picture, unless one is there: duplicates draw the same."""
-    from botocore.exceptions import ClientError
-
-    try:
-        client().put_object(Bucket=bucket, Key=where, Body=jpeg, ContentType="image/jpeg", IfNoneMatch="*")
-    except ClientError as error:
-        if status(error) != 412:
-            raise
