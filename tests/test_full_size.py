@@ -16,7 +16,7 @@ from conftest import ROOT
 from handler.florence import artifact, tasks
 from handler.florence.predictor import Ask, Predictor
 
-LARGEST = 300_000_000  # bytes of the artifact
+LARGEST = 250_000_000  # bytes of the artifact: 244 MB; more and tests/e2e must be told
 LONGEST = 300  # seconds that the build may take on two cores
 MOST = 6_000_000  # kilobytes of memory that it may take
 

@@ -63,7 +63,9 @@ class Function:
             *("run", "--detach", "--name", self.name, "--network", self.network),
             *("--read-only", "--tmpfs", "/tmp:rw,size=512m,mode=1777"),
             *("--user", USER, "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
-            *("--memory", f"{self.memory}m", "--cpus", str(self.cores), "--cpu-shares", str(self.shares)),
+            *("--memory", f"{self.memory}m", "--cpus", str(self.cores)),
+            # Docker's own group has as many shares as any process: beside it these count against all others.
+            *("--cpu-shares", str(self.shares), "--cgroup-parent", "/"),
             *(part for name, value in environment.items() for part in ("--env", f"{name}={value}")),
             *("--volume", f"{self.emulator}:/emulator:ro", "--entrypoint", "/emulator"),
             *(self.image, *config["Entrypoint"], *config["Cmd"]),

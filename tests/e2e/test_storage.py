@@ -45,7 +45,7 @@ def function(aws: Aws, buckets: Buckets, start: Callable[..., Function]) -> Func
     settings = {
         "FLORENCE_UPLOADS_BUCKET": buckets.uploads,
         "FLORENCE_RESULTS_BUCKET": buckets.results,
-        "FLORENCE_SOURCE_BUCKETS": "archive",
+        "FLORENCE_SOURCE_BUCKETS": "archive,private",
     }
     return start(network=aws.network, environment=settings | aws.function_environment())
 
@@ -132,12 +132,30 @@ def test_messages_that_fail_come_back_alone(
     assert answer == {"batchItemFailures": [{"itemIdentifier": "message-2"}]}
 
 
+def test_a_picture_that_is_in_a_bucket_already(
+    function: Function, buckets: Buckets, put: Callable[..., tuple[str, str]]
+) -> None:
+    assert events.caption_of(ask_about(function, "archive", put("archive")[0])) == CAPTION
+    assert ask_about(function, "archive", "never.png")["statusCode"] == 404
+    refused = ask_about(function, buckets.uploads, put(buckets.uploads)[0])  # its role may read it
+    assert (refused["statusCode"], json.loads(refused["body"])["type"]) == (403, "/docs#bucket-not-allowed")
+
+
+def ask_about(function: Function, bucket: str, key: str) -> dict[str, Any]:
+    body = json.dumps({"s3_uri": f"s3://{bucket}/{key}"})
+    answer: dict[str, Any] = function.invoke(events.http_call("POST", "/caption", body))
+    return answer
+
+
 def test_the_role_is_what_lets_it_read(function: Function, aws: Aws, put: Callable[..., tuple[str, str]]) -> None:
+    """A bucket on the list that the template does not know."""
     aws.client("s3").create_bucket(Bucket="private")
     key, _ = put("private")
     answer = function.invoke(events.batch_job("private", key))
     assert answer["results"][0]["resultCode"] == "PermanentFailure"
     assert answer["results"][0]["resultString"] == "403"
+    refused = ask_about(function, "private", key)
+    assert (refused["statusCode"], json.loads(refused["body"])["type"]) == (502, "/docs#storage-refused")
 
 
 def test_the_test_event_of_s3_is_no_error(function: Function, refdata: Path) -> None:
