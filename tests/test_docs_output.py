@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from buckets import RESULTS, Store
@@ -68,3 +69,38 @@ def test_the_output_is_what_the_commands_print(block: str, shown: str, printed: 
 
 def test_each_way_of_use_is_shown() -> None:
     assert len(SHOWN) == 4
+
+
+DOCUMENTS = [
+    pytest.param(page, example, id=page.stem)
+    for page in (ROOT / "docs" / "api.md", ROOT / "docs" / "events.md")
+    for example in map(json.loads, re.findall(r"```json\n(.*?)```", page.read_text(), re.DOTALL))
+    if "milliseconds" in example
+]
+
+
+def assert_shows(shown: Any, there: Any, path: str = "") -> None:
+    """What is shown is the beginning of what is there; "…" ends a text that goes on."""
+    match shown:
+        case dict():
+            for name, value in shown.items():
+                if name not in ("artifact", "bucket", "etag", "key", "milliseconds"):  # the example's own, or varying
+                    assert_shows(value, there[name], f"{path}.{name}")
+        case list():
+            for number, value in enumerate(shown):
+                assert_shows(value, there[number], f"{path}[{number}]")
+        case str() if shown.endswith("…"):
+            assert there.startswith(shown[:-1]), path
+        case _:
+            assert shown == there, path
+
+
+@pytest.mark.parametrize(("page", "example"), DOCUMENTS)
+def test_documents_that_are_shown_are_what_comes_out(page: Path, example: Any, printed: Callable[[str], str]) -> None:
+    stored = page.stem == "events"
+    command = "aws s3 cp latest.json -" if stored else f"python -m handler analyze {SAMPLE} --json"
+    assert_shows(example, json.loads(printed(command)) | ({} if stored else {"cached": False}))
+
+
+def test_a_document_of_each_kind_is_shown() -> None:
+    assert len(DOCUMENTS) == 2

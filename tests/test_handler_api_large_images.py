@@ -13,6 +13,7 @@ from fakes import FakePredictor
 from fastapi.testclient import TestClient
 from test_storage_work import png
 
+import handler
 from handler.api import create_app
 from handler.florence.image import MAX_BYTES
 from handler.problems import KINDS
@@ -90,6 +91,9 @@ def test_from_the_upload_to_the_result(service: TestClient, store: Store, predic
     assert answer.headers["content-type"] == "application/json"
     assert answer.json()["outcome"] == "answered"
     assert answer.json()["answers"]["caption"]["text"] == "a fake answer to caption"
+    told = {name: answer.headers[f"x-florence-{name}"] for name in ("model", "artifact", "version", "truncated")}
+    assert told == {"model": "fake", "artifact": "0" * 64, "version": handler.__version__, "truncated": "false"}
+    assert answer.headers["x-florence-image-sha256"] == answer.json()["image"]["sha256"]
     assert answer.json() == json.loads(store.get(RESULTS, f"results/{UPLOADS}/uploads/{said['id']}/latest.json"))
     as_described(service, answer, "get", "/results/{id}")
 

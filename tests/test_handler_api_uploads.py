@@ -214,6 +214,11 @@ def test_a_batch_answers_each_image_or_says_why_not(client: TestClient, predicto
     assert third == first | {"name": "c.png"}
     assert (second["name"], second["status"], second["problem"]["type"]) == ("b.txt", 400, "/docs#not-an-image")
     assert second["problem"]["request_id"] == answer.headers["x-request-id"]
+    model = first["answer"]["model"]
+    assert (answer.headers["x-florence-model"], answer.headers["x-florence-artifact"]) == (
+        model["name"],
+        model["artifact"],
+    )
     assert "answer" not in second
 
 

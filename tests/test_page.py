@@ -117,6 +117,9 @@ def test_the_documentation_shows_every_route_and_problem(page: Driver, site: Sit
     told = [each.get_attribute("id") for each in page.find_elements(By.CSS_SELECTOR, "#kinds > div")]
     assert sorted(told) == sorted(kinds)
     assert len(told) > 8
+    options = page.find_element(By.ID, "operations").text  # their values, and what holds without them
+    assert '"brief" or "detailed" or "paragraph", query, default "brief"' in options
+    assert "number, query, default 0" in options
     assert page.find_element(By.ID, "damaged-image").is_displayed()
     assert page.execute_script(
         "return document.getElementById('damaged-image').getBoundingClientRect().top < innerHeight"

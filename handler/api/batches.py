@@ -2,11 +2,11 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 
-from .. import problems, questions, schemas
+from .. import __version__, problems, questions, schemas, serialise
 from ..florence.errors import FlorenceError, TaskInputError
-from . import description
+from . import description, responses
 from .inference import Inference, Loaded
 from .options import BatchOptions
 from .uploads import Item, UploadedBatch, fetch
@@ -22,9 +22,14 @@ router = APIRouter()
     response_model_exclude_none=True,
 )
 async def batch(
-    request: Request, inference: Loaded, sent: UploadedBatch, query: Annotated[BatchOptions, Query()]
+    request: Request,
+    response: Response,
+    inference: Loaded,
+    sent: UploadedBatch,
+    query: Annotated[BatchOptions, Query()],
 ) -> schemas.BatchAnswer:
     """Ask the same of several images, one after the other. One that fails has its problem, and the others go on."""
+    response.headers.update(responses.origin(serialise.model(inference.manifest), __version__))
     options = sent.options(query)
     if options.task == "analyze":
         if options.input is not None or options.region is not None:

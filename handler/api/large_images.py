@@ -11,8 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from .. import problems
 from ..florence.image import MAX_BYTES
 from ..storage import uploads
-from ..storage.documents import Document
+from ..storage.documents import Document, from_json
 from ..storage.errors import NotSetUp, StorageRefused, StorageUnavailable, UnknownResult
+from .responses import origin
 
 RETRY_AFTER = 2  # seconds
 
@@ -79,4 +80,6 @@ def result(id_: Annotated[str, Path(alias="id", pattern=uploads.ID)], request: R
     if isinstance(found, uploads.Pending):
         body, headers = Pending(status=found).model_dump_json(), {"Retry-After": str(RETRY_AFTER)}
         return Response(body, HTTPStatus.ACCEPTED, headers, "application/json")
-    return Response(found, media_type="application/json")
+    stored = from_json(found)
+    headers = origin(stored.model, stored.version, stored.image, stored.truncated) if stored.model else {}
+    return Response(found, headers=headers, media_type="application/json")

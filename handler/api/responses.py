@@ -45,17 +45,24 @@ def plain(rendered: BaseModel | list[Any]) -> Any:
 
 
 def provenance(answer: schemas.Answer) -> Mapping[str, str]:
-    """The headers."""
+    """The headers of an answer."""
     spent = answer.milliseconds.model_dump()
-    headers = {
-        "X-Florence-Model": quote(answer.model.name),
-        "X-Florence-Artifact": answer.model.artifact,
-        "X-Florence-Version": answer.version,
-        "X-Florence-Image-Sha256": answer.image.sha256,
-        "X-Florence-Truncated": str(answer.truncated).lower(),
+    return origin(answer.model, answer.version, answer.image, answer.truncated) | {
         "Server-Timing": ", ".join(f"{stage};dur={0 if answer.cached else took}" for stage, took in spent.items()),
         "Cache-Status": "florence; hit" if answer.cached else "florence; fwd=miss",
     }
-    if answer.model.adapter is not None:
-        headers["X-Florence-Adapter"] = quote(answer.model.adapter)
-    return headers
+
+
+def origin(
+    model: schemas.Model, version: str | None, image: schemas.Image | None = None, truncated: bool | None = None
+) -> dict[str, str]:
+    """Those that tell what answered, and about which image, where it is one."""
+    headers = {
+        "X-Florence-Model": quote(model.name),
+        "X-Florence-Adapter": model.adapter and quote(model.adapter),
+        "X-Florence-Artifact": model.artifact,
+        "X-Florence-Version": version,
+        "X-Florence-Image-Sha256": image and image.sha256,
+        "X-Florence-Truncated": None if truncated is None else str(truncated).lower(),
+    }
+    return {name: value for name, value in headers.items() if value}

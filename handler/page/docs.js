@@ -16,6 +16,11 @@ function typeOf(schema) {
   return schema.type ?? "any";
 }
 
+// What holds where the parameter is left out.
+function otherwise({ default: value }) {
+  return value === undefined || value === null || value.length === 0 ? "" : `, default ${JSON.stringify(value)}`;
+}
+
 function field(name, type, description) {
   return element("div", {}, [
     element("dt", {}, [element("code", { textContent: name }), element("span", { textContent: type })]),
@@ -68,7 +73,7 @@ function operation(method, path, about) {
     element("pre", { tabIndex: 0, textContent: curl(path, about) }),
     ...part("Parameters", parameters.length ? [
       element("dl", { className: "fields" }, parameters.map(({ name, schema: type, description, in: place }) => (
-        field(name, `${typeOf(type)}, ${place}`, description)
+        field(name, `${typeOf(type)}, ${place}${otherwise(type)}`, description)
       ))),
     ] : []),
     ...part("Answer", [element("dl", { className: "fields" }, fields(schema.items ?? schema))]),
