@@ -1,8 +1,10 @@
 """`/uploads` and `/results/{id}` over HTTP, against moto's buckets."""
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -15,6 +17,7 @@ from test_storage_work import png
 
 import handler
 from handler.api import create_app
+from handler.api.large_images import UploadAnswer
 from handler.florence.image import MAX_BYTES
 from handler.problems import KINDS
 from handler.settings import Storage
@@ -56,6 +59,14 @@ def test_an_upload_is_told_where_to_go(service: TestClient) -> None:
     assert f"/uploads/{said['id']}?" in said["upload"]["url"]
     assert int(datetime.fromisoformat(said["upload"]["expires"]).timestamp()) == int(said["id"][:8], 16) + 900
     as_described(service, answer, "post", "/uploads")
+
+
+def test_the_guide_shows_such_an_answer() -> None:
+    guide = (Path(__file__).parents[1] / "docs" / "api.md").read_text()
+    examples = map(json.loads, re.findall(r"```json\n(.*?)```", guide, re.DOTALL))
+    (shown,) = (example for example in examples if "upload" in example)
+    assert UploadAnswer.model_validate(shown, extra="forbid").result == f"/results/{shown['id']}"
+    assert set(shown["upload"]["headers"]) == {"Content-Type", "Content-Length", "If-None-Match"}
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import uuid
 from pathlib import Path
 
 import pytest
+from buckets import RESULTS, UPLOADS, Store
 from fakes import FakePredictor
 from images import encoded, noise
 from starlette.testclient import TestClient
@@ -15,9 +16,12 @@ import handler
 from handler.api import create_app
 from handler.api.responses import HEADERS
 from handler.florence.predictor import Predictor
+from handler.settings import Storage
+from handler.storage.delivery import deliver
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "handler" / "api" / "examples.json"
+SAMPLE = (ROOT / "handler" / "page" / "samples" / "shapes-1.png").read_bytes()
 PNG = encoded(noise((200, 100)), "PNG")
 
 
@@ -71,7 +75,7 @@ def test_an_unforeseen_error_has_the_id_too(predictor: FakePredictor) -> None:
 def test_the_examples_are_the_miniatures_answers() -> None:
     """UPDATE=1 in the environment writes them anew."""
     client = TestClient(create_app(Predictor(ROOT / "models" / "mini", 1)))
-    image = (ROOT / "handler" / "page" / "samples" / "shapes-1.png").read_bytes()
+    image = SAMPLE
     shown = json.loads(EXAMPLES.read_text(encoding="utf-8"))
     for path in ("/caption", "/detect", "/analyze", "/classify", "/tasks/{task}"):
         answer = client.post(path.replace("{task}", "detect"), params=shown[path]["asked"], content=image).json()
@@ -84,3 +88,18 @@ def test_the_examples_are_the_miniatures_answers() -> None:
         assert answer == expected, path
     if os.environ.get("UPDATE") == "1":
         EXAMPLES.write_text(json.dumps(shown, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def test_the_example_of_a_result_is_the_miniatures(store: Store) -> None:
+    """As above."""
+    put = store.put(UPLOADS, "uploads/6926e2c1f4d29a4be8a84b1c97f6a1d2e3b4c5d6", SAMPLE)
+    deliver(put.event, Predictor(ROOT / "models" / "mini", 1), Storage(results_bucket=RESULTS), 60_000)
+    result = json.loads(store.get(RESULTS, f"results/{UPLOADS}/{put.key}/latest.json"))
+    shown = json.loads(EXAMPLES.read_text(encoding="utf-8"))
+    if os.environ.get("UPDATE") == "1":
+        shown["/results/{id}"] = dict(result)
+        EXAMPLES.write_text(json.dumps(shown, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    expected = shown["/results/{id}"]
+    for varying in ("milliseconds", "model"):
+        assert set(result.pop(varying)) == set(expected.pop(varying))
+    assert result == expected

@@ -169,6 +169,28 @@ def test_results_expire_where_that_is_asked_for(aws: None) -> None:
     assert {"Status": "Enabled", "ExpirationInDays": 30} in rules
 
 
+@pytest.mark.parametrize(("asked", "given"), [("on", "PublishedVersions"), ("off", "None")])
+def test_published_versions_start_from_a_snapshot(aws: None, asked: str, given: str) -> None:
+    assert template.resolve(SnapStart=asked)["Florence"]["SnapStart"] == {"ApplyOn": given}
+
+
+def test_the_function_is_as_large_as_it_is_told_to_be(aws: None) -> None:
+    function = template.resolve(Memory="1769", Timeout="120", ReservedConcurrency="7")["Florence"]
+    assert (function["PackageType"], function["MemorySize"], str(function["Timeout"])) == ("Image", 1769, "120")
+    assert function["ReservedConcurrentExecutions"] == 7
+
+
+def test_without_a_reserve_the_accounts_limit_holds(aws: None) -> None:
+    assert not template.resolve()["Florence"].get("ReservedConcurrentExecutions")
+
+
+def test_the_queue_is_worked_on_by_so_many_at_once_and_tells_which_messages_failed(aws: None) -> None:
+    resources = template.resolve(QueueConcurrency="4")
+    source = resources["Florence"]["Events"]["Pictures"]["Properties"]
+    assert source["ScalingConfig"] == {"MaximumConcurrency": 4}
+    assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+
+
 def test_what_is_uploaded_through_the_api_expires_and_nothing_else(aws: None) -> None:
     resources = template.resolve()
     rules = resources["Uploads"]["LifecycleConfiguration"]["Rules"]

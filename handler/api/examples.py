@@ -23,3 +23,4 @@ CAPTION, DETECT, ANALYZE, CLASSIFY, GROUND, SEGMENT, READ, TASK = (
     Example(**_ALL[path])
     for path in ("/caption", "/detect", "/analyze", "/classify", "/ground", "/segment", "/read", "/tasks/{task}")
 )
+RESULT: dict[str, Any] = _ALL["/results/{id}"]

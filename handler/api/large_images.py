@@ -13,6 +13,7 @@ from ..florence.image import MAX_BYTES
 from ..storage import uploads
 from ..storage.documents import Document, from_json
 from ..storage.errors import NotSetUp, StorageRefused, StorageUnavailable, UnknownResult
+from . import examples
 from .responses import origin
 
 RETRY_AFTER = 2  # seconds
@@ -64,16 +65,17 @@ def upload(asked: UploadRequest, request: Request) -> UploadAnswer:
     return UploadAnswer(id=place.id, upload=put, result=f"/results/{place.id}")
 
 
-_PENDING: dict[int | str, dict[str, Any]] = {
+_RESULTS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/json": {"example": examples.RESULT}}},
     202: {
         "model": Pending,
         "description": "Not yet: ask again.",
         "headers": {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}},
-    }
+    },
 }
 
 
-@router.get("/results/{id}", response_model=Document, responses=_PENDING | problems.responses(UnknownResult, *_COMMON))
+@router.get("/results/{id}", response_model=Document, responses=_RESULTS | problems.responses(UnknownResult, *_COMMON))
 def result(id_: Annotated[str, Path(alias="id", pattern=uploads.ID)], request: Request) -> Response:
     """The result of an upload: 202 until it is there."""
     found = uploads.outcome(request.app.state.storage, id_)
