@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from handler.florence.errors import FlorenceError
 from handler.florence.predictor import Predictor
 
@@ -41,6 +43,9 @@ def build(options: argparse.Namespace) -> None:
     images = sorted(path for path in options.golden.iterdir() if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
     if not images:
         raise BuildError(f"{options.golden} holds no images to verify with: name a folder with --golden.")
+    # A minute and a half at full size: a line on a terminal says what is under way.
+    doing = tqdm(bar_format="{desc} [{elapsed}]", leave=False, disable=None)
+    doing.set_description_str(f"reading {options.base}")
     loaded = checkpoint.load(options.base, options.revision)
     adapter: dict[str, Any] | None = None
     if options.adapter:
@@ -54,7 +59,9 @@ def build(options: argparse.Namespace) -> None:
             "training": lora.training,
             "landed": {one.module: {"rank": one.rank, "largest_change": one.largest} for one in landings},
         }
-        print(f"fused {len(landings)} pairs of {lora.name}; largest change {max(one.largest for one in landings):.4g}")
+        tqdm.write(
+            f"fused {len(landings)} pairs of {lora.name}; largest change {max(one.largest for one in landings):.4g}"
+        )
     tensors = {name: tensor.numpy() for name, tensor in loaded.tensors.items()}
     facts = {"name": options.name or out.name, "notice": options.notice, "sizes": tuple(options.sizes)}
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -62,10 +69,12 @@ def build(options: argparse.Namespace) -> None:
         packed, reference = Path(scratch, "packed"), Path(scratch, "reference")
         precisions: tuple[tuple[Path, Precision], ...] = ((packed, options.precision), (reference, "fp32"))
         for folder, precision in precisions:
+            doing.set_description_str(f"writing {precision}")
             folder.mkdir()
             package.write_graphs(loaded.architecture, tensors, tuple(options.sizes), precision, folder)
             package.write_tokenizer(loaded, folder)
             package.write_manifest(loaded, **facts, precision=precision, adapter=adapter, verification={}, out=folder)
+        doing.close()
         figures = verify.compare(Predictor(reference), Predictor(packed), images)
         if options.gate == "fail":
             verify.check(figures)

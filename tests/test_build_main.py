@@ -1,6 +1,7 @@
 """The build's command line, from the miniature's checkpoint to an artifact that is served."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,11 @@ def test_the_same_checkpoint_gives_the_same_bytes_and_a_served_caption(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert _build(tmp_path / "one", "--name", "mini") == 0
-    printed = capsys.readouterr().out
+    out, err = capsys.readouterr()
+    first, *report = out.splitlines()
+    assert first == f"{tmp_path / 'one'}: mini, int8, 5.6 MB"
+    assert [line.split()[0] for line in report] == ["images", *verify.THRESHOLDS, "score_difference"]
+    assert err == ""  # nothing of the progress where no one watches
     assert _build(tmp_path / "two", "--name", "mini") == 0
     assert _bytes(tmp_path / "one") == _bytes(tmp_path / "two")
     manifest = artifact.read_manifest(tmp_path / "one")
@@ -41,7 +46,6 @@ def test_the_same_checkpoint_gives_the_same_bytes_and_a_served_caption(
     assert manifest.precision == "int8"
     for name, bar in verify.THRESHOLDS.items():
         assert manifest.verification[name] >= bar
-        assert name in printed
     result = Predictor(tmp_path / "one").predict(SAMPLE.read_bytes(), [Ask(tasks.find("caption"))])
     assert result.predictions[0].text == "A purple cross, a blue circle, a yellow star and a red circle."
 
@@ -65,6 +69,16 @@ def test_a_failed_gate_leaves_nothing_behind(
     assert list(tmp_path.iterdir()) == []
     assert _build(tmp_path / "out", "--gate", "report") == 0
     assert artifact.read_manifest(tmp_path / "out").verification["gate"] == "report"
+
+
+def test_a_terminal_sees_what_is_under_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert _build(tmp_path / "out") == 0
+    seen = capsys.readouterr().err
+    for step in (f"reading {CHECKPOINT}", "writing int8", "writing fp32", "verifying: 100%", "8/8"):
+        assert step in seen
 
 
 def test_a_folder_with_other_files_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
