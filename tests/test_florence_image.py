@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from images import encoded, noise, png
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 
 from handler.florence.image import open_image, to_pixels
 
@@ -93,6 +93,31 @@ def test_colour_keys_and_palettes_show_the_background() -> None:
     assert [grey.getpixel((x, 0)) for x in (0, 1)] == [(0, 0, 0), (255, 255, 255)]
     coloured = open_image(png((1, 1), 8, 2, b"\0\1\2\3", (b"tRNS", struct.pack(">HHH", 1, 2, 3)))).image
     assert coloured.getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_16_bits_with_transparency() -> None:
+    """Colour and grey with an alpha channel of 16 bits: 0x8000 of 0xffff is half."""
+    grey = b"\0" + struct.pack(">HHHH", 0, 0x8000, 0xFFFF, 0)
+    colour = b"\0" + struct.pack(">HHHHHHHH", 0xFFFF, 0, 0, 0xFFFF, 0, 0, 0, 0)
+    shown = open_image(png((2, 1), 16, 4, grey)).image
+    assert [shown.getpixel((x, 0)) for x in (0, 1)] == [(127, 127, 127), (255, 255, 255)]
+    shown = open_image(png((2, 1), 16, 6, colour)).image
+    assert [shown.getpixel((x, 0)) for x in (0, 1)] == [(255, 0, 0), (255, 255, 255)]
+
+
+@pytest.mark.parametrize("format_", ["PNG", "JPEG", "WebP"])
+def test_colour_profiles_are_not_applied(format_: str) -> None:
+    image, options = noise((16, 16)), {"lossless": True} if format_ == "WebP" else {}
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ")).tobytes()
+    assert len(profile) > 100
+    plain = open_image(encoded(image, format_, **options)).image
+    assert np.array_equal(open_image(encoded(image, format_, icc_profile=profile, **options)).image, plain)
+
+
+def test_gamma_is_not_applied() -> None:
+    rows = b"".join(b"\0" + row.tobytes() for row in np.asarray(noise((8, 8))))
+    with_gamma = png((8, 8), 8, 2, rows, (b"gAMA", struct.pack(">I", 100_000)), (b"sRGB", b"\0"))
+    assert np.array_equal(open_image(with_gamma).image, noise((8, 8)))
 
 
 @pytest.mark.parametrize("format_", ["GIF", "PNG", "WebP"])

@@ -3,7 +3,10 @@
 import io
 import json
 import shutil
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -35,6 +38,29 @@ def test_questions_asked_together_are_answered_as_apart(predictor: Predictor) ->
         for one in together:
             assert 0 <= one.score <= 1
             assert all(0 <= thing.score <= 1 for thing in one.objects)
+
+
+def test_the_image_is_seen_once_however_many_questions_there_are(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And greedy answers are written side by side: as many steps as the longest takes, not as all together."""
+    calls: Counter[str] = Counter()
+
+    def counted(name: str) -> Callable[..., Any]:
+        method = getattr(predictor._engine, name)
+
+        def call(*arguments: Any) -> Any:
+            calls[name] += 1
+            return method(*arguments)
+
+        return call
+
+    for name in ("see", "encode", "step"):
+        monkeypatch.setattr(predictor._engine, name, counted(name))
+    answers = predictor.predict(SAMPLES[0].read_bytes(), [CAPTION, DETECT, GROUND]).predictions
+    assert (calls["see"], calls["encode"]) == (1, 1)
+    assert calls["step"] == max(one.tokens for one in answers)
+    assert sum(one.tokens for one in answers) > 1.5 * calls["step"]
 
 
 def test_grounding_finds_the_phrase(predictor: Predictor) -> None:

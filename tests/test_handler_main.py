@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import pty
+import shutil
 import struct
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from fakes import COMMAND_LINE, NOTICE, FakePredictor
+from images import encoded, noise
 from PIL import Image
 
 from handler.__main__ import main
@@ -245,6 +247,40 @@ def test_a_reader_who_leaves_early_is_no_error(photos: Path) -> None:
     run = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, check=True)
     assert json.loads(run.stdout)["caption"] == "a fake answer to caption"
     assert run.stderr == f"note: {NOTICE}\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"a text", "The data is not an image; send one of JPEG, PNG, GIF, WebP."),
+        (b"II*\0" + bytes(60), "The image is TIFF, which is not supported; send one of JPEG, PNG, GIF, WebP."),
+        (bytes(MAX_BYTES + 1), f"The image has {MAX_BYTES + 1:,} bytes; at most {MAX_BYTES:,} are allowed."),
+        (b"GIF89a\xff\xff\xff\xff\0\0\0;", "The image is 65,535 x 65,535 pixels; at most 50,331,648 in all"),
+        (encoded(noise((64, 64)), "PNG")[:2000], "The PNG image is damaged or cut off, and cannot be read."),
+    ],
+    ids=["no image", "unsupported", "too large", "too many pixels", "damaged"],
+)
+def test_an_image_that_is_refused_is_one_line(photos: Path, capsys: Captured, content: bytes, said: str) -> None:
+    """With the miniature itself."""
+    (photos / "bad.png").write_bytes(content)
+    assert main(["caption", "photos/bad.png", "--artifact", str(ROOT / "models" / "mini")]) == 1
+    out, err = capsys.readouterr()
+    note, line = err.splitlines()
+    assert note.startswith("note: This is the miniature")
+    assert line.startswith(f"photos/bad.png: {said}")
+    assert out == ""
+
+
+@pytest.mark.parametrize("command", [["caption", "photos/a.jpg"], ["serve", "--port", "0"]], ids=["caption", "serve"])
+def test_a_damaged_artifact_is_one_line(photos: Path, capsys: Captured, command: list[str]) -> None:
+    shutil.copytree(ROOT / "models" / "mini", "damaged")
+    with Path("damaged/weights.safetensors").open("r+b") as file:
+        file.seek(5000)
+        file.write(b"x" * 100)
+    assert main([*command, "--artifact", "damaged"]) == 1
+    out, err = capsys.readouterr()
+    assert err == ("error: damaged/weights.safetensors is damaged: its sha256 differs. Build the artifact again.\n")
+    assert out == ""
 
 
 def test_a_python_without_the_packages_is_told_which_has_them(photos: Path) -> None:

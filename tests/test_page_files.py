@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 from starlette.testclient import TestClient
 
 from handler import pages
@@ -14,7 +15,9 @@ LIMIT = 100_000  # bytes of all files of both pages, samples apart
 def test_the_pages_are_small() -> None:
     files = [path for path in pages.FILES.iterdir() if path.is_file()]
     assert len(files) > 10
-    assert 30_000 < sum(path.stat().st_size for path in files) < LIMIT
+    size = sum(path.stat().st_size for path in files)
+    assert 30_000 < size < LIMIT
+    assert f"plain files, {size / 1000:.0f} KB without" in (ROOT / "docs" / "page.md").read_text()
 
 
 def test_every_file_of_a_version_is_there_and_kept(client: TestClient) -> None:
