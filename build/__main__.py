@@ -73,15 +73,21 @@ def build(options: argparse.Namespace) -> None:
             folder.mkdir()
             package.write_graphs(loaded.architecture, tensors, tuple(options.sizes), precision, folder)
             package.write_tokenizer(loaded, folder)
-            package.write_manifest(loaded, **facts, precision=precision, adapter=adapter, verification={}, out=folder)
+            unproved: dict[str, Any] = {"verification": {}, "golden": None}
+            package.write_manifest(loaded, **facts, precision=precision, adapter=adapter, **unproved, out=folder)
         doing.close()
-        figures = verify.compare(Predictor(reference), Predictor(packed), images)
+        predictor = Predictor(packed)
+        figures = verify.compare(Predictor(reference), predictor, images)
         if options.gate == "fail":
             verify.check(figures)
-        verification = {**figures, "gate": options.gate, "thresholds": verify.THRESHOLDS}
+        proved: dict[str, Any] = {
+            "verification": {**figures, "gate": options.gate, "thresholds": verify.THRESHOLDS},
+            "golden": package.write_golden(predictor, sorted(GOLDEN.glob("*.png")), packed),
+        }
         manifest = package.write_manifest(
-            loaded, **facts, precision=options.precision, adapter=adapter, verification=verification, out=packed
+            loaded, **facts, precision=options.precision, adapter=adapter, **proved, out=packed
         )
+        Predictor(packed).self_test()
         if out.exists():
             out.rename(Path(scratch, "previous"))
         packed.rename(out)

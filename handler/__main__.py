@@ -70,6 +70,8 @@ def _answer(options: argparse.Namespace, settings: Settings) -> int:
     drawn = getattr(options, "draw", None)
     pictures = Pictures(drawn, images.several) if drawn else None
     predictor = Predictor(settings.artifact, settings.threads)
+    if images.several:
+        predictor.self_test()
     if predictor.manifest.notice:
         print(f"note: {predictor.manifest.notice}", file=sys.stderr)
     writer = output.writer(form, options.out, options.annotations, images.several, predictor.manifest.id)

@@ -20,6 +20,7 @@ def serve(settings: Settings, host: str, port: int) -> None:
         from .florence.predictor import Predictor
 
         predictor = Predictor(settings.artifact, settings.threads)
+        predictor.self_test()
         manifest = predictor.manifest
         app = create_app(predictor, settings.cache_bytes, settings.storage)
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))

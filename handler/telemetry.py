@@ -41,9 +41,12 @@ _used = False
 class WatchedPredictor(Predictor):
     """A predictor whose every answer is logged and counted."""
 
+    def __init__(self, predictor: Predictor) -> None:
+        self.manifest, self._predictor = predictor.manifest, predictor
+
     def predict(self, image: bytes, asks: Sequence[Ask], deadline: float | None = None) -> Result:
         """As `Predictor.predict`."""
-        result = super().predict(image, asks, deadline)
+        result = self._predictor.predict(image, asks, deadline)
         _answered(result, asks, len(image))
         return result
 

@@ -21,5 +21,6 @@ def write(checkpoint: Checkpoint, size: int, out: Path, precision: Precision = "
         precision=precision,
         adapter=None,
         verification={},
+        golden=None,
         out=out,
     )

@@ -41,6 +41,9 @@ class FakePredictor(Predictor):
         self.before: Callable[[], object] = lambda: None  # what happens during an inference: wait, raise
         self._lock = threading.Lock()
 
+    def self_test(self) -> None:
+        pass
+
     def predict(self, image: bytes, asks: Sequence[Ask], deadline: float | None = None) -> Result:
         with self._lock:
             self.running += 1

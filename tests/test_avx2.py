@@ -28,6 +28,7 @@ from handler.florence import predictor, tasks
 
 model, threads, out = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 whole = predictor.Predictor(model, threads=threads)
+whole.self_test()
 memories, encode = [], whole._engine.encode
 
 def watched(features, prompts):

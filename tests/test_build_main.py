@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 
+import checkpoints
 import pytest
 import torch
 from conftest import ROOT
@@ -44,6 +45,10 @@ def test_the_same_checkpoint_gives_the_same_bytes_and_a_served_caption(
     manifest = artifact.read_manifest(tmp_path / "one")
     artifact.verify_hashes(tmp_path / "one", manifest)
     assert manifest.precision == "int8"
+    assert {task: len(answer) > 8 for task, answer in (manifest.golden or {}).items()} == {
+        "caption": True,
+        "detect": True,
+    }
     for name, bar in verify.THRESHOLDS.items():
         assert manifest.verification[name] >= bar
     result = Predictor(tmp_path / "one").predict(SAMPLE.read_bytes(), [Ask(tasks.find("caption"))])
@@ -79,6 +84,17 @@ def test_a_terminal_sees_what_is_under_way(
     seen = capsys.readouterr().err
     for step in (f"reading {CHECKPOINT}", "writing int8", "writing fp32", "verifying: 100%", "8/8"):
         assert step in seen
+
+
+def test_an_artifact_that_is_sure_of_nothing_is_built_and_loads(tmp_path: Path) -> None:
+    """Random weights: the gate reports, and the golden case has next to nothing to compare."""
+    checkpoints.save_native(tmp_path / "base")
+    options = ["--sizes", "64", "--gate", "report", "--out", str(tmp_path / "out")]
+    assert main(["--base", str(tmp_path / "base"), *options]) == 0
+    golden = artifact.read_manifest(tmp_path / "out").golden
+    assert golden is not None
+    assert {task: len(answer) < 16 for task, answer in golden.items()} == {"caption": True, "detect": True}
+    Predictor(tmp_path / "out").self_test()
 
 
 def test_a_folder_with_other_files_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from test_handler_entrypoint import CAPTION, SAMPLE, Context
 from handler import telemetry
 from handler.api import create_app
 from handler.florence import tasks
-from handler.florence.predictor import Ask
+from handler.florence.predictor import Ask, Predictor
 from handler.settings import Storage
 from handler.storage.delivery import deliver
 
@@ -67,7 +67,7 @@ def test_cold_restored_and_warm(
 
 
 def test_an_answer_is_logged_and_counted(capsys: Captured) -> None:
-    predictor = telemetry.WatchedPredictor(ROOT / "models" / "mini", 1)
+    predictor = telemetry.WatchedPredictor(Predictor(ROOT / "models" / "mini", 1))
     telemetry.begin(Context())
     asks = [Ask(tasks.find("caption")), Ask(tasks.find("ground"), "a purple cross")]
     assert predictor.predict(SAMPLE, asks).predictions[0].text == CAPTION
@@ -132,7 +132,7 @@ def test_neither_image_nor_text_nor_names_are_logged(
     capsys: Captured, caplog: pytest.LogCaptureFixture, store: Store
 ) -> None:
     """Everything at every level, of every library, while pictures come over HTTP and from buckets, well and badly."""
-    predictor = telemetry.WatchedPredictor(ROOT / "models" / "mini", 1)
+    predictor = telemetry.WatchedPredictor(Predictor(ROOT / "models" / "mini", 1))
     app: FastAPI = create_app(predictor)
     client = TestClient(telemetry.watch(app))
     puts = [store.put(PLAIN, "secret/me.png", SAMPLE), store.put(PLAIN, "secret/text.png", b"secret text")]

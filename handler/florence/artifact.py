@@ -9,6 +9,7 @@ engine, which reads it.
     encoder.onnx           image features + prompt -> the decoder's memory
     decoder.onnx           one step
     tokenizer.json
+    golden.png             a picture; the manifest holds what it must be answered with (see `golden`)
 """
 
 import hashlib
@@ -20,9 +21,10 @@ from typing import Any
 
 from .errors import ArtifactError
 
-SCHEMA = 1
+SCHEMA = 2
 MANIFEST, WEIGHTS, TOKENIZER = "manifest.json", "weights.safetensors", "tokenizer.json"
 ENCODER, DECODER = "encoder.onnx", "decoder.onnx"
+GOLDEN = "golden.png"
 
 
 def vision_file(size: int) -> str:
@@ -71,6 +73,7 @@ class Manifest:
     files: dict[str, dict[str, Any]]  # name -> {"bytes": size, "sha256": hex}
     verification: dict[str, Any]
     tools: dict[str, str]
+    golden: dict[str, list[int]] | None = None  # task -> the first tokens of its answer; None while it is being built
     schema: int = SCHEMA
 
     @cached_property
@@ -111,6 +114,7 @@ def read_manifest(directory: Path) -> Manifest:
     except (KeyError, TypeError) as error:
         raise ArtifactError(f"{path} is not a manifest: {error}. Build the artifact again.") from error
     read = {WEIGHTS, TOKENIZER, ENCODER, DECODER, *map(vision_file, manifest.image_sizes)}
+    read |= {GOLDEN} if manifest.golden is not None else set()
     if unnamed := sorted(read - manifest.files.keys()):
         raise ArtifactError(f"{path} does not name {', '.join(unnamed)}. Build the artifact again.")
     for name, facts in manifest.files.items():

@@ -4,14 +4,15 @@ import hashlib
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 
-from . import answers, artifact, decoding, locations, scores
+from . import answers, artifact, decoding, golden, locations, scores, tasks
 from .engine import Engine
-from .errors import OutOfTime, TaskInputError
+from .errors import ArtifactError, OutOfTime, TaskInputError
 from .image import open_image, to_pixels
 from .tasks import Task
 from .tokenizer import Tokenizer
@@ -84,6 +85,7 @@ class Predictor:
     def __init__(self, directory: Path, threads: int | None = None) -> None:
         """Raises `ArtifactError`."""
         self.manifest = artifact.read_manifest(directory)
+        self._directory = directory
         # Beside the loading of the graphs, which takes longer: hashing reads the weights at 1.7 GB/s on one core, from
         # pages that the first answer needs anyway. Its complaint names the file, so it goes before theirs.
         with ThreadPoolExecutor(1) as beside:
@@ -139,6 +141,43 @@ class Predictor:
             sha256=hashlib.sha256(image).hexdigest(),
             milliseconds={name: (after - before) * 1000 for name, before, after in stages},
         )
+
+    def self_test(self) -> None:
+        """Answers the artifact's golden case. Whoever serves calls it first: it is the warm-up as well, after which
+        threads, buffers and pages of the weights are there.
+
+        Raises `ArtifactError` where the answers are not those that the build wrote down.
+        """
+        if self.manifest.golden is None:
+            raise ArtifactError(f"{self._directory} holds no golden case. Build the artifact again.")
+        try:
+            found = self.draft((self._directory / artifact.GOLDEN).read_bytes())
+        except Exception as error:  # ONNX Runtime's errors have no common base
+            raise ArtifactError(f"{self._directory} cannot answer its golden case: {error}") from error
+        for task, expected in self.manifest.golden.items():
+            if not golden.same(expected, found[task].ids, self._tokenizer.location_ids):
+                said, wanted = self._tokenizer.decode(found[task].ids), self._tokenizer.decode(expected)
+                raise ArtifactError(
+                    f"{self._directory} answers its golden case wrongly: {task} is {said!r} instead of {wanted!r}. "
+                    f"Its files are whole, so this machine computes otherwise: onnxruntime {onnxruntime.__version__}, "
+                    f"built with {self.manifest.tools.get('onnxruntime')}. Install requirements/run.txt, or build the "
+                    "artifact again."
+                )
+
+    def draft(self, image: bytes) -> dict[str, decoding.Decoded]:
+        """The first tokens of the golden tasks' answers, without beams, by the tasks' names. Raises `ImageError`."""
+        features = self._engine.see(to_pixels(open_image(image).image, self.manifest.image_sizes[0]))
+        prompts = [self._tokenizer.encode(tasks.find(name).ask()) for name in golden.TASKS]
+        memory = self._engine.encode(features, prompts)
+        generation = replace(self.manifest.generation, forced_eos=None)  # the answers go on
+        limits = [golden.LONGEST] * len(prompts)
+        decoded = decoding.greedy(self._engine, memory, limits, generation, self._tokenizer.location_ids)
+        return dict(zip(golden.TASKS, decoded, strict=True))
+
+    def certain(self, image: bytes) -> dict[str, list[int]]:
+        """What a golden case of this picture has to be answered with, by the tasks' names. Raises `ImageError`."""
+        locations_ = self._tokenizer.location_ids
+        return {name: golden.certain(one, locations_) for name, one in self.draft(image).items()}
 
     def _check(self, ask: Ask) -> None:
         """Raises `TaskInputError` where the input does not fit the task, or the encoder."""
