@@ -18,8 +18,10 @@ from test_storage_work import png
 import handler
 from handler.api import create_app
 from handler.api.large_images import UploadAnswer
+from handler.api.uploads import MAX_JSON
+from handler.florence.errors import ImageTooLarge
 from handler.florence.image import MAX_BYTES
-from handler.problems import KINDS
+from handler.problems import KINDS, MalformedBody
 from handler.settings import Storage
 from handler.storage import objects, uploads
 from handler.storage.delivery import deliver
@@ -86,6 +88,15 @@ def test_what_could_not_be_answered_gets_no_place(service: TestClient, asked: di
     answer = service.post("/uploads", json=asked)
     assert (answer.status_code, answer.json()["type"]) == (422, "/docs#invalid-request")
     assert names in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff"])
+def test_what_is_no_json_is_told(service: TestClient, body: bytes) -> None:
+    check(service.post("/uploads", content=body, headers={"Content-Type": "application/json"}), 400, MalformedBody)
+
+
+def test_a_body_over_the_limit_is_refused(service: TestClient) -> None:
+    check(service.post("/uploads", content=b"{}" + b" " * MAX_JSON), 413, ImageTooLarge)
 
 
 def test_from_the_upload_to_the_result(service: TestClient, store: Store, predictor: FakePredictor) -> None:

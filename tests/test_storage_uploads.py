@@ -54,8 +54,9 @@ def test_from_the_upload_to_the_result(store: Store, predictor: FakePredictor) -
 
 def test_an_id_whose_time_is_over_is_unknown(store: Store) -> None:
     old = f"{int(time.time()) - uploads.EXPIRES - 5:08x}" + "ab" * 16
-    with pytest.raises(UnknownResult):
-        uploads.outcome(STORAGE, old)
+    for made_up in (old, "f" * 40):
+        with pytest.raises(UnknownResult):
+            uploads.outcome(STORAGE, made_up)
     store.put(UPLOADS, f"uploads/{old}", png())  # uploaded in time: it waits in the queue
     assert uploads.outcome(STORAGE, old) is uploads.Pending.ANSWER
 

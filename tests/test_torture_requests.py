@@ -5,6 +5,7 @@ import os
 
 import pytest
 import schemathesis
+from buckets import RESULTS, UPLOADS
 from fakes import FakePredictor
 from hypothesis import HealthCheck, assume, settings
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from schemathesis.transport.serialization import Binary
 from torture import amount
 
 from handler.api import create_app
+from handler.settings import Storage
 
 # JSON Schema cannot say what an image is: without these, every "valid" request would be refused as no image.
 IMAGES = [encoded(noise((9, 5)), format_) for format_ in ("JPEG", "PNG", "WebP", "GIF")]
@@ -41,12 +43,14 @@ BATCH = {
     },
 }
 CONFIG = SchemathesisConfig.from_dict({"operations": [NO_BUCKET, REFUSED, BATCH]})
-schema = schemathesis.openapi.from_asgi("/openapi.json", create_app(FakePredictor()), config=CONFIG)
+APP = create_app(FakePredictor(), storage=Storage(results_bucket=RESULTS, uploads_bucket=UPLOADS))
+schema = schemathesis.openapi.from_asgi("/openapi.json", APP, config=CONFIG)
 
 
 @schema.parametrize()
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
+@pytest.mark.usefixtures("store")
 @settings(
     max_examples=amount(30, 1_000),
     deadline=None,

@@ -4,17 +4,19 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Depends, Path, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from .. import problems
+from ..florence.errors import ImageTooLarge
 from ..florence.image import MAX_BYTES
 from ..storage import uploads
 from ..storage.documents import Document, from_json
 from ..storage.errors import NotSetUp, StorageRefused, StorageUnavailable, UnknownResult
 from . import examples
 from .responses import origin
+from .uploads import read_json
 
 RETRY_AFTER = 2  # seconds
 
@@ -32,6 +34,11 @@ class UploadRequest(BaseModel):
 
     content_type: Literal["image/jpeg", "image/png", "image/webp", "image/gif"]
     bytes: int = Field(ge=1, le=MAX_BYTES, strict=True, description="Its exact size.")
+
+    @field_validator("bytes", mode="before")
+    @classmethod
+    def _whole(cls, value: Any) -> Any:
+        return int(value) if isinstance(value, float) and value.is_integer() else value  # JSON Schema: 1.0 is whole
 
 
 class Put(BaseModel):
@@ -57,8 +64,28 @@ class Pending(BaseModel):
     status: uploads.Pending = Field(description="For the upload, or on the image.")
 
 
-@router.post("/uploads", status_code=201, responses=problems.responses(*_COMMON))
-def upload(asked: UploadRequest, request: Request) -> UploadAnswer:
+async def _asked(request: Request) -> UploadRequest:
+    """Read as the body of every other route, within its limit. (The framework's own reading has none.)"""
+    said = await read_json(request)
+    try:
+        return UploadRequest.model_validate(said)
+    except ValidationError as error:
+        complaints = [{**each, "loc": ("body", *each["loc"])} for each in error.errors(include_url=False)]
+        raise RequestValidationError(complaints) from None
+
+
+@router.post(
+    "/uploads",
+    status_code=201,
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": UploadRequest.model_json_schema()}},
+        }
+    },
+    responses=problems.responses(problems.MalformedBody, ImageTooLarge, *_COMMON),
+)
+def upload(asked: Annotated[UploadRequest, Depends(_asked)], request: Request) -> UploadAnswer:
     """Ask where to upload an image that is too large for a request (Lambda takes 6 MB, in base64)."""
     place = uploads.lend(request.app.state.storage, asked.content_type, asked.bytes)
     put = Put(url=place.url, headers=place.headers, expires=datetime.fromtimestamp(place.expires, UTC))
