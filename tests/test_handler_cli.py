@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -21,7 +23,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from handler.__main__ import main
-from handler.cli import sources
+from handler.cli import parser, sources
 from handler.florence import predictor as predictor_module
 from handler.florence.predictor import Ask, Result
 
@@ -116,6 +118,16 @@ def test_wrong_usage_has_its_exit_code(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
         main(arguments)
     assert exit_.value.code == 2
+
+
+def test_the_examples_of_the_help_are_commands() -> None:
+    built, examples = (
+        parser.build(),
+        re.findall(rf"^  {parser.PROGRAM} (.*)$", parser.build().format_help(), re.MULTILINE),
+    )
+    assert {shlex.split(each)[0] for each in examples} >= {"caption", "detect", "analyze", "read", "segment", "run"}
+    for each in examples:
+        assert built.parse_args(shlex.split(each)).command == shlex.split(each)[0]
 
 
 # ---- forms
