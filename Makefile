@@ -13,10 +13,10 @@ PIP_INSTALL = .venv/bin/python -m pip install --quiet --disable-pip-version-chec
 help: ## what there is
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 12
 
-run: .venv/run.stamp ## serve the page and the API on http://127.0.0.1:$(PORT); MODEL=DIR names another artifact
+run: .venv/run.stamp ## serve the page and the API on this machine: [PORT=8080] [MODEL=DIR]
 	.venv/bin/python -m handler serve --port $(PORT) $(if $(MODEL),--artifact $(MODEL))
 
-test: .venv/dev.stamp .venv-sam/stamp ## all tests (Debian's chromium and chromium-driver are needed for the page's)
+test: .venv/dev.stamp .venv-sam/stamp ## all tests (Debian's chromium, chromium-driver, qemu-user and nodejs are needed)
 	.venv/bin/python -m pytest
 
 picture: .venv/dev.stamp ## take docs/page.png, the README's picture, again
