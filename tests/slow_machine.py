@@ -30,5 +30,5 @@ def see(engine: Engine, *arguments: Any) -> Any:
 
 
 Engine.step, Engine.see = step, see  # type: ignore[method-assign]
-entrypoint.predictor._until_first_token = float(os.environ.get("SLOW_LAST", "0"))
+entrypoint.predictor._predictor._until_first_token = float(os.environ.get("SLOW_LAST", "0"))
 handle = entrypoint.handle
