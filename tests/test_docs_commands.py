@@ -34,7 +34,7 @@ LANGUAGES = {"", "javascript", "json", "mermaid", "python", "sh", "yaml"}
 RUN = (  # to the end; exit code 0
     *("curl", "printf", "python -m handler", "make artifact"),
     *("python -m training.train", "python -m training.evaluate", "python -m training.report"),
-    *("python -m build", "python -m accelerate.commands.launch"),
+    *("python -m training.estimate", "python -m build", "python -m accelerate.commands.launch"),
 )
 SERVE = ("make run", "python -m handler serve")  # until they answer
 ACTIVATE = "source .venv/bin/activate"  # without it a reader's shell has no packages, nor have the commands here
@@ -44,8 +44,8 @@ DRY_RUN = {  # `make` says what it would do
     "make mini": "test_build_main holds the committed miniature to what this builds",
     "make pretrain": "75 minutes",
     "make figures": "500 pictures",
-    "make train": "ten minutes",
-    "make proof": "the same, ten minutes",
+    "make train": "test_training_proof makes it on a smaller scale",
+    "make proof": "the same on the full scale",
     "make bench": "a quarter of an hour, and an environment of its own",
     "make image": "tests/e2e builds it",
     "make invoke": "tests/e2e runs it",

@@ -89,26 +89,24 @@ class Scene:
         """Five sentences, as COCO has them of a picture, such as `A red circle sitting next to a blue star on a dark
         surface.`: a manner of speaking that the miniature does not have.
 
-        Word by word one way to go on is the commonest: between two that are as common as each other a model would
-        choose by its rounding errors. (The first two part at their end, where it matters little.)
+        Two of them are the same, so that word by word one way to go on is the commonest: between two that are as common
+        as each other a model chooses by its rounding errors, and another one as soon as it is quantised.
         """
         first, *others = [thing.phrase for thing in self.things]
         ground = f"a {self.shade} surface"
-        if not others:
-            return (
-                _sentence(f"{first} sitting alone on {ground}"),
-                _sentence(f"{first} sitting alone on top of {ground}"),
-                _sentence(f"there is {first} sitting by itself on {ground}"),
-                _sentence(f"a close up of {first} that is sitting on {ground}"),
-                _sentence(f"a picture of {first} on {ground}"),
-            )
-        rest, count = _join(others), _COUNTS[len(self.things)]
+        if others:
+            said = f"{first} sitting next to {_join(others)}"
+            rarer = f"a group of {_COUNTS[len(self.things)]} shapes on {ground} with {first} next to {_join(others)}"
+        else:
+            said = f"{first} sitting alone"
+            rarer = f"a close up of {first} that is sitting on {ground}"
+        usual = f"{said} on {ground}"
         return (
-            _sentence(f"{first} sitting next to {rest} on {ground}"),
-            _sentence(f"{first} sitting next to {rest} on top of {ground}"),
-            _sentence(f"there is {first} sitting next to {rest} on {ground}"),
-            _sentence(f"a group of {count} shapes on {ground} with {first} next to {rest}"),
-            _sentence(f"a picture of {first} and {rest} on {ground}"),
+            _sentence(usual),
+            _sentence(usual),
+            _sentence(f"{said} on top of {ground}"),
+            _sentence(f"there is {usual}"),
+            _sentence(rarer),
         )
 
 

@@ -20,6 +20,7 @@ Does not evaluate captions or boxes: `evaluate.py` does, on the served artifact.
 
 import argparse
 import json
+import math
 import os
 import sys
 import warnings
@@ -44,7 +45,7 @@ from . import base, callbacks, coco, files, lora
 from .dataset import STRIDE, Collate, Lessons, Shuffled
 
 HELD_OUT = 512  # pictures that the held-out loss is measured on, at most
-LOGS = 200  # rows of losses.csv in a whole run
+LOGS = 200  # rows of losses.csv in a whole run, at most
 LOGS_A_CHECKPOINT = 10  # after each of these the held-out loss is measured and the state saved
 WARM_UP = 0.05  # share of the steps
 PROCESSES = int(os.environ.get("WORLD_SIZE", "1"))  # as the launcher says
@@ -135,7 +136,7 @@ def train(options: argparse.Namespace) -> Path:
 
 def _arguments(options: argparse.Namespace, precision: str, steps: int, stopped: int | None) -> TrainingArguments:
     """`steps` of the schedule; a run that had `stopped` before its time has no more to do."""
-    log_every = max(1, steps // LOGS)
+    log_every = math.ceil(steps / LOGS)
     check_every = log_every * LOGS_A_CHECKPOINT
     arguments = TrainingArguments(
         output_dir=str(options.out / "checkpoints"),
