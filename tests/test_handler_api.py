@@ -143,6 +143,21 @@ def test_health_answers_while_an_inference_runs_and_inferences_do_not_overlap(
     assert predictor.most_running == 1
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/docs", "/health", "/ready", "/tasks", "/samples", "/samples/shapes-1.png", "/openapi.json", "/nowhere"],
+)
+def test_head_is_get_without_the_body(client: TestClient, path: str) -> None:
+    head, get = client.head(path), client.get(path)
+    assert (head.status_code, head.content) == (get.status_code, b"")
+    assert len(get.content) > 10
+    for answer in (head, get):
+        del answer.headers["x-request-id"]
+    if path != "/nowhere":  # its problem document has the request's id in it
+        assert head.headers == get.headers
+    assert client.head("/caption").status_code == 405
+
+
 class _Context:
     def __init__(self, left: int) -> None:
         self.left = left

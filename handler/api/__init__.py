@@ -20,6 +20,7 @@ from .. import __version__, pages, problems
 from ..florence.predictor import Predictor
 from ..settings import Storage
 from . import about, batches, images, large_images, rekognition
+from .head import HeadAsGet
 from .inference import Queue
 from .request_ids import RequestIds
 
@@ -44,6 +45,7 @@ def create_app(predictor: Predictor, cache_bytes: int = 0, storage: Storage | No
         redoc_url=None,
     )
     app.state.queue, app.state.storage = Queue(predictor, cache_bytes), storage or Storage()
+    app.add_middleware(HeadAsGet)
     app.add_middleware(RequestIds)
     problems.install(app)
     pages.install(app)
