@@ -188,7 +188,9 @@ class Counting(FakePredictor):
 BODIES = (png(size=(20, 10)), png(size=(30, 20)), png(size=(40, 30)), b"no picture", b"")
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(data=st.data())
 def test_duplicates_any_order_and_any_failure_lead_to_one_end(
     store: Store, monkeypatch: pytest.MonkeyPatch, data: st.DataObject
