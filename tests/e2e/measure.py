@@ -2,8 +2,9 @@
 
     python -m tests.e2e.measure IMAGE PHOTO
 
-One caption at a time, on as many cores as Lambda gives for the memory; the medians of the warm ones. On a machine that
-does other work too, the function goes before it (Docker's CPU shares). `make costs` makes the table of it.
+One caption at a time, on as many cores as Lambda gives for the memory; medians, of several starts and of the warm ones
+after the last. On a machine that does other work too, the function goes before it (Docker's CPU shares). `make costs`
+makes the table of it.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from .function import Function
 ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "benchmarks" / "function.json"
 SIZES = (1769, 3538)  # MB: one core and two
-WARM = 9  # invocations, of which the median counts
+STARTS, WARM = 5, 9  # starts; invocations after the last
 
 
 def main() -> None:
@@ -42,29 +43,30 @@ def main() -> None:
 def measure(image: str, emulator: Path, photo: Path, memory: int) -> dict[str, Any]:
     """One memory size: what a cold start and a warm caption take."""
     event = events.http(photo.read_bytes())
-    with Function(image, emulator, memory=memory, cores=memory / MEGABYTES_A_CORE, shares=262144) as function:
-        model = json.loads(function.invoke(event)["body"])["model"]
-        first = time.monotonic() - function.started
-        for _ in range(WARM):
-            function.invoke(event)
-        log = function.log()
-        billed = [float(spent) for spent in re.findall(r"\tDuration: ([\d.]+) ms", log)][1:]
-        answers = [json.loads(line) for line in re.findall(r"^\{.*\"answered\".*\}$", log, re.MULTILINE)][1:]
-        assert len(billed) == len(answers) == WARM, log
-        decoder = statistics.median(answer["milliseconds"]["decoder"] / answer["tokens"] for answer in answers)
-        return {
-            "model": f"{model['name']} ({model['precision']})",
-            "first_answer_seconds": round(first, 2),
-            "init_seconds": round(function.init_seconds(), 2),
-            "milliseconds_before_the_first_token": round(
-                statistics.median(
-                    spent - answer["milliseconds"]["decoder"] for spent, answer in zip(billed, answers, strict=True)
-                ),
-                1,
-            ),
-            "milliseconds_a_token": round(decoder, 2),
-            "peak_megabytes": round(function.peak_megabytes()),
-        }
+    firsts, inits = [], []
+    for start in range(1, STARTS + 1):
+        with Function(image, emulator, memory=memory, cores=memory / MEGABYTES_A_CORE, shares=262144) as function:
+            model = json.loads(function.invoke(event)["body"])["model"]
+            firsts.append(time.monotonic() - function.started)
+            inits.append(function.init_seconds())
+            if start < STARTS:
+                continue
+            for _ in range(WARM):
+                function.invoke(event)
+            log, peak = function.log(), function.peak_megabytes()
+    billed = [float(spent) for spent in re.findall(r"\tDuration: ([\d.]+) ms", log)][1:]
+    answers = [json.loads(line) for line in re.findall(r"^\{.*\"answered\".*\}$", log, re.MULTILINE)][1:]
+    assert len(billed) == len(answers) == WARM, log
+    decoder = statistics.median(answer["milliseconds"]["decoder"] / answer["tokens"] for answer in answers)
+    before = [spent - answer["milliseconds"]["decoder"] for spent, answer in zip(billed, answers, strict=True)]
+    return {
+        "model": f"{model['name']} ({model['precision']})",
+        "first_answer_seconds": round(statistics.median(firsts), 2),
+        "init_seconds": round(statistics.median(inits), 2),
+        "milliseconds_before_the_first_token": round(statistics.median(before), 1),
+        "milliseconds_a_token": round(decoder, 2),
+        "peak_megabytes": round(peak),
+    }
 
 
 def machine() -> str:
