@@ -170,8 +170,8 @@ lock: .venv/dev.stamp ## pin the newest versions of the runtime, of the image an
 	@touch $@
 
 # The benchmark's contenders must not disturb the other locks.
-.venv-bench/stamp: requirements/run.txt requirements/bench.txt
+.venv-bench/stamp: requirements/lambda.txt requirements/bench.txt
 	$(PYTHON) -m venv .venv-bench
-	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements/run.txt
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements/lambda.txt
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements/bench.txt
 	@touch $@

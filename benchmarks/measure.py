@@ -100,12 +100,12 @@ def _process(contender: Contender, root: Path, timings: Iterable[Timing], thread
         ) as process,
     ):
         assert process.stdout is not None
-        first = process.stdout.readline().strip()
+        ready = any(line.strip() == READY for line in process.stdout)  # ours writes its log before
         start = time.perf_counter() - begun
-        rest = process.stdout.read()
-    if process.returncode or first != READY:
+        lines = process.stdout.read().splitlines()
+    if process.returncode or not ready:
         raise SystemExit(f"the process of {contender.name} failed; {log} says why")
-    found: Json = json.loads(rest)
+    found: Json = json.loads(lines[-1])
     return {"start": start, **found}
 
 

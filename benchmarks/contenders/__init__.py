@@ -61,7 +61,24 @@ RECIPE, SELF, CHECKPOINT = "recipe", "ours", "checkpoint"
 _TORCH = ("torch", "transformers", "tokenizers", "pillow")
 _ONNX = ("onnxruntime", "tokenizers", "pillow")
 _OPENVINO = ("openvino", "tokenizers", "pillow")
-_OURS = ("fastapi", "mangum", "numpy", "onnxruntime", "pillow", "pydantic", "python-multipart", "tokenizers")
+_OURS = (
+    "aws-lambda-powertools",
+    "awslambdaric",
+    "boto3",
+    "cachetools",
+    "fastapi",
+    "mangum",
+    "numpy",
+    "onnxruntime",
+    "pillow",
+    "pydantic",
+    "python-multipart",
+    "shtab",
+    "snapshot-restore-py",
+    "tokenizers",
+    "tqdm",
+    "uvicorn",
+)
 
 CONTENDERS = (
     Contender(

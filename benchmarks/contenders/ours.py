@@ -18,18 +18,22 @@ def prepare(contender: Contender, checkpoint: Path, out: Path) -> None:
     """The artifact, for the contender's size alone."""
     from build import checkpoint as checkpoints
     from build import package
+    from build.__main__ import GOLDEN
+    from handler.florence.predictor import Predictor
 
     loaded = checkpoints.load(str(checkpoint))
     tensors = {name: tensor.numpy() for name, tensor in loaded.tensors.items()}
     package.write_graphs(loaded.architecture, tensors, (contender.size,), "int8", out)
     package.write_tokenizer(loaded, out)
     facts: dict[str, Any] = {"name": "benchmark", "notice": "", "sizes": (contender.size,), "precision": "int8"}
-    package.write_manifest(loaded, **facts, adapter=None, verification={}, out=out)
+    package.write_manifest(loaded, **facts, adapter=None, verification={}, golden=None, out=out)
+    golden = package.write_golden(Predictor(out), sorted(GOLDEN.glob("*.png")), out)
+    package.write_manifest(loaded, **facts, adapter=None, verification={}, golden=golden, out=out)
 
 
 def load(contender: Contender, folder: Path, checkpoint: Path, threads: int) -> "Ours":
     """Imports the entry point, which loads the artifact: a cold start of Lambda's."""
-    os.environ.update(FLORENCE_ARTIFACT=str(folder), FLORENCE_THREADS=str(threads))
+    os.environ.update(FLORENCE_ARTIFACT=str(folder), FLORENCE_THREADS=str(threads), FLORENCE_CACHE_MB="0")
     from handler.entrypoint import handle
 
     return Ours(handle)

@@ -31,12 +31,13 @@ def write_encoder(text: Text, tensors: Tensors, weights: Weights, precision: Pre
         name = f"encoder.layers.{i}"
         left = graph.activation(value)
         queries, keys, values = (
-            _heads(graph, _product(graph, left, tensors, f"{name}.self_attn.{part}_proj"), heads, head)
+            graph.reshape(_product(graph, left, tensors, f"{name}.self_attn.{part}_proj"), -1, heads, head)
             for part in "qkv"
         )
-        mixed = graph.node("Transpose", graph.attention(queries, keys, values, head), perm=[0, 2, 1, 3])
-        mixed = graph.reshape(mixed, 0, -1, text.width)
-        mixed = _product(graph, graph.activation(mixed), tensors, f"{name}.self_attn.out_proj")
+        left = graph.activation(graph.attention(queries, keys, values, head))
+        left = graph.move("Transpose", left, perm=[1, 0, 2])
+        left = graph.move("Reshape", left, graph.constant(1, -1, text.width))
+        mixed = _product(graph, left, tensors, f"{name}.self_attn.out_proj")
         value = _norm_of_sum(graph, mixed, value, tensors, f"{name}.self_attn_layer_norm")
         hidden = graph.gelu(_product(graph, graph.activation(value), tensors, f"{name}.fc1"))
         hidden = _product(graph, graph.activation(hidden), tensors, f"{name}.fc2")
@@ -46,7 +47,7 @@ def write_encoder(text: Text, tensors: Tensors, weights: Weights, precision: Pre
     for i in range(text.decoder_layers):
         for part, kind in (("k", "key"), ("v", "value")):
             made = _product(graph, left, tensors, f"decoder.layers.{i}.encoder_attn.{part}_proj")
-            made = _heads(graph, made, heads, head)
+            made = graph.node("Transpose", graph.reshape(made, 0, -1, heads, head), perm=[0, 2, 1, 3])
             graph.output(made, f"memory_{kind}_{i}", [1, heads, "memory", head])
     return graph
 
@@ -122,11 +123,6 @@ def _place(graph: GraphWriter, value: str, text: Text, tensors: Tensors, part: s
 
 def _product(graph: GraphWriter, left: Activation, tensors: Tensors, name: str) -> str:
     return graph.product(left, name, *_get(tensors, name))
-
-
-def _heads(graph: GraphWriter, value: str, heads: int, width: int) -> str:
-    """[1, L, heads * width] -> [1, heads, L, width]."""
-    return str(graph.node("Transpose", graph.reshape(value, 0, -1, heads, width), perm=[0, 2, 1, 3]))
 
 
 def _row_product(graph: GraphWriter, value: str, tensors: Tensors, names: Sequence[str], merged: str = "") -> str:

@@ -5,6 +5,7 @@ Knows nothing about text, tasks or how the next token is chosen.
 
 import os
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,31 @@ def default_threads() -> int:
     if memory:
         return max(1, round(int(memory) / MEGABYTES_A_CORE))
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@cache
+def _share_arena() -> None:
+    """One arena for the sessions of this process, which run in turn: with one each they hold 30 MB more at the full
+    size."""
+    memory = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    onnxruntime.create_and_register_allocator(memory, onnxruntime.OrtArenaCfg({}))
+
+
+def _options(threads: int, spin_on: bool) -> onnxruntime.SessionOptions:
+    """`spin_on`: the threads wait for the session's next run in a loop, as the decoder's should, which comes at once.
+    Those of vision and encoder would take the decoder's cores from it: at the full size on two cores a caption took
+    353 ms instead of 309 (encoder 47 instead of 29, decoder 86 instead of 69)."""
+    _share_arena()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    options.enable_mem_pattern = False  # it lays out each run's memory anew beside the arena's: 80 MB, and no faster
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    if not spin_on:
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+    return options
 
 
 @dataclass(frozen=True)
@@ -55,19 +81,17 @@ class Engine:
 
     def __init__(self, directory: Path, manifest: artifact.Manifest, threads: int | None = None) -> None:
         """Raises `ArtifactError` if ONNX Runtime cannot load a graph."""
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or default_threads()
-        options.log_severity_level = 3
+        count = threads or default_threads()
 
-        def session(name: str) -> onnxruntime.InferenceSession:
-            path = directory / name
+        def session(name: str, spin_on: bool = False) -> onnxruntime.InferenceSession:
+            path, options = directory / name, _options(count, spin_on)
             try:
                 return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
             except Exception as error:  # the library's errors have no common base
                 raise ArtifactError(f"{path} cannot be loaded: {error}. Build the artifact again.") from error
 
         self._vision = {size: session(artifact.vision_file(size)) for size in manifest.image_sizes}
-        self._encoder, self._decoder = session(artifact.ENCODER), session(artifact.DECODER)
+        self._encoder, self._decoder = session(artifact.ENCODER), session(artifact.DECODER, spin_on=True)
         self._layers = range(manifest.decoder_layers)
         self._cache_shape = (manifest.decoder_heads, 0, manifest.head_width)
 
@@ -90,12 +114,9 @@ class Engine:
         def pad(rows: np.ndarray) -> np.ndarray:
             return np.pad(rows, [(0, 0), (0, 0), (0, longest - rows.shape[2]), (0, 0)])
 
-        # One prompt, the usual case, is neither padded nor copied.
-        both = (
-            made[0]
-            if len(made) == 1
-            else [np.concatenate([pad(rows) for rows in one]) for one in zip(*made, strict=True)]
-        )
+        if len(made) > 1:  # each is let go of as it is copied
+            made = [[np.concatenate([pad(rows.pop(0)) for rows in made]) for _ in names]]
+        both = made[0]
         return Memory(both[::2], both[1::2], mask)
 
     def start(self, rows: int) -> Cache:
