@@ -4,10 +4,11 @@ PORT ?= 8080
 MODEL ?=
 IMAGE ?= florence-lambda
 EVENT ?= events/caption.json
+FLORENCE = 5ca5edf5bd017b9919c05d08aebef5e4c7ac3bac
 PIP_INSTALL = .venv/bin/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check torture artifact train proof mini pretrain figures picture image base \
+.PHONY: help run test check torture has-base artifact train proof mini pretrain figures picture image base \
   sam-build invoke deploy costs test-e2e bench lock
 
 help: ## what there is
@@ -33,7 +34,11 @@ check: .venv/dev.stamp .venv-sam/stamp ## lint, types, the arrows between the pa
 torture: .venv/dev.stamp ## attack the service for half an hour, and write docs/torture.json
 	TORTURE=long .venv/bin/python -m pytest tests/test_torture_*.py
 
-artifact: .venv/dev.stamp ## BASE=DIR_OR_HUB_ID [REVISION=COMMIT] [ADAPTER=DIR]: build artifacts/current
+# Said before gigabytes are installed.
+has-base:
+	@test -n "$(BASE)" || { echo "Name a checkpoint: make artifact BASE=microsoft/Florence-2-base REVISION=$(FLORENCE)" >&2; exit 1; }
+
+artifact: has-base .venv/dev.stamp ## BASE=DIR_OR_HUB_ID [REVISION=COMMIT] [ADAPTER=DIR]: build artifacts/current
 	.venv/bin/python -m build --base $(BASE) $(if $(REVISION),--revision $(REVISION)) \
 	  $(if $(ADAPTER),--adapter $(ADAPTER)) --out artifacts/current
 

@@ -88,3 +88,12 @@ def test_an_environment_that_cannot_be_made_leaves_none_behind(tmp_path: Path, p
     assert run.returncode != 0
     assert said in run.stderr
     assert not (tmp_path / ".venv").exists()
+
+
+def test_an_artifact_of_nothing_is_told_before_anything_is_installed(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    run = subprocess.run(["make", "artifact"], cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode != 0
+    command = re.findall(r"^make artifact .*$", README, re.MULTILINE)[0]
+    assert run.stderr.startswith(f"Name a checkpoint: {command}\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["Makefile"]
