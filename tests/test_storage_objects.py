@@ -7,10 +7,14 @@ from typing import Any
 import pytest
 from botocore.exceptions import (
     ClientError,
+    ConnectionClosedError,
     ConnectTimeoutError,
     EndpointConnectionError,
+    FlexibleChecksumError,
+    IncompleteReadError,
     NoCredentialsError,
     ReadTimeoutError,
+    ResponseStreamingError,
 )
 from buckets import PLAIN, VERSIONED, Store
 from conftest import ROOT
@@ -35,6 +39,10 @@ def error(code: str, status: int) -> ClientError:
         (EndpointConnectionError(endpoint_url="http://x"), True),
         (ConnectTimeoutError(endpoint_url="http://x"), True),
         (ReadTimeoutError(endpoint_url="http://x"), True),
+        (ConnectionClosedError(endpoint_url="http://x"), True),
+        (ResponseStreamingError(error="cut"), True),
+        (IncompleteReadError(actual_bytes=1, expected_bytes=2), True),
+        (FlexibleChecksumError(error_msg="differs"), True),
         (error("AccessDenied", 403), False),
         (error("NoSuchBucket", 404), False),
         (NoCredentialsError(), False),
@@ -43,6 +51,7 @@ def error(code: str, status: int) -> ClientError:
 )
 def test_what_is_temporary(raised: Exception, temporary: bool) -> None:
     assert objects.is_temporary(raised) is temporary
+    assert objects.code(raised)  # an answer that never came has no code
 
 
 def test_s3_is_asked_only_for_what_the_event_did_not_say(store: Store) -> None:

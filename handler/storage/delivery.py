@@ -59,13 +59,14 @@ def _work(part: Part, predictor: Predictor, storage: Storage, deadline: float) -
     failed: list[Exception] = []
     outcomes: list[Outcome] = []
     if part.unknown:
-        telemetry.failed("unknown event in a message", part.unknown, reason=str(part.unknown))
+        telemetry.failed("unknown event in a message", part.unknown, reason=str(part.unknown), part=part.id)
         failed.append(part.unknown)
     for named in part.objects:
         try:
             outcomes.append(_one(named, predictor, storage, deadline))
         except Exception as error:
-            telemetry.failed("object failed", error, object=telemetry.name(named.bucket, named.key))
+            told = {"object": telemetry.name(named.bucket, named.key), "reason": objects.code(error), "part": part.id}
+            telemetry.failed("object failed", error, **told)
             telemetry.count(telemetry.FAILED)
             failed.append(error)
     return failed, outcomes

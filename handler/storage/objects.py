@@ -73,22 +73,22 @@ def reseed() -> None:
 
 def status(error: Exception) -> int:
     """The HTTP status of a botocore `ClientError`; 0 for anything else."""
-    response: dict[str, Any] = getattr(error, "response", {})
+    response: dict[str, Any] = getattr(error, "response", None) or {}  # ConnectionClosedError's is None
     return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
 def code(error: Exception) -> str:
     """S3's own name for an error; the error's type where S3 did not answer."""
-    response: dict[str, Any] = getattr(error, "response", {})
+    response: dict[str, Any] = getattr(error, "response", None) or {}  # ConnectionClosedError's is None
     return str(response.get("Error", {}).get("Code", "")) or type(error).__name__
 
 
 def is_temporary(error: Exception) -> bool:
     """Whether the same call may go well later: throttled, a fault of the service, or no connection."""
     from botocore.exceptions import ConnectionError as NoConnection
-    from botocore.exceptions import HTTPClientError
+    from botocore.exceptions import FlexibleChecksumError, HTTPClientError, IncompleteReadError
 
-    if isinstance(error, NoConnection | HTTPClientError):
+    if isinstance(error, NoConnection | HTTPClientError | IncompleteReadError | FlexibleChecksumError):
         return True
     return status(error) >= 500 or status(error) in (409, 429) or code(error) in TEMPORARY
 
@@ -156,7 +156,8 @@ def read(found: Found) -> bytes:
         raise _too_large(found.size)
     which = {"VersionId": found.version} if found.version else {"IfMatch": f'"{found.etag}"'}
     answer = _ask("get_object", Bucket=found.bucket, Key=found.key, **which)
-    with answer["Body"] as body:
+    # Not `with answer["Body"]`: that hands out the bare connection, and nothing compares length and checksum.
+    with contextlib.closing(answer["Body"]) as body:
         if answer["ContentLength"] > MAX_BYTES:  # the event, which anyone allowed to invoke may write, said less
             raise _too_large(answer["ContentLength"])
         data: bytes = body.read()

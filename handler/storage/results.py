@@ -18,6 +18,7 @@ replaced by `sha256-` and its hash.
 The role needs s3:ListBucket on the results: without it S3 answers 403 where nothing is there yet.
 """
 
+import contextlib
 import hashlib
 import random
 import time
@@ -96,7 +97,7 @@ def read(bucket: str, where: str) -> Kept | None:
         if status(error) == 404 and code(error) != "NoSuchBucket":
             return None
         raise
-    with answer["Body"] as body:
+    with contextlib.closing(answer["Body"]) as body:
         said = answer["Metadata"]
         return Kept(said.get("rank", ""), answer["ETag"], body.read(), said.get("maker", ""))
 
