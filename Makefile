@@ -9,7 +9,7 @@ PIP_INSTALL = .venv/bin/python -m pip install --quiet --disable-pip-version-chec
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check torture has-base artifact train proof mini pretrain figures picture image base \
-  sam-build invoke deploy costs test-e2e bench lock
+  sam-build invoke deploy costs test-e2e bench lock sbom audit
 
 help: ## what there is
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -143,6 +143,17 @@ HUB = huggingface-hub hf-xet httpx2 httpcore2 fsspec filelock pyyaml truststore
 
 LOCK = .venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --upgrade --quiet \
   --no-emit-index-url --no-header
+
+SBOM = sbom.cdx.json
+sbom: .venv/dev.stamp ## write the image's bill of materials, CycloneDX, to $(SBOM)
+	.venv/bin/python -W ignore -m cyclonedx_py requirements requirements/lambda.txt --pyproject pyproject.toml \
+	  --output-reproducible --validate --of JSON --output-file $(SBOM)
+
+# Strict: a package that could not be looked up is an error.
+audit: .venv/dev.stamp ## ask the public databases for known faults of the locked packages (needs the internet)
+	for lock in run lambda sam; do \
+	  .venv/bin/python -m pip_audit --strict --disable-pip --require-hashes --requirement requirements/$$lock.txt || exit 1; \
+	done
 
 lock: .venv/dev.stamp ## pin the newest versions of the runtime, of the image and of SAM, with hashes
 	.venv/bin/python -m pip install --quiet uv
