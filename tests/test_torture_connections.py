@@ -13,7 +13,7 @@ from contextlib import closing
 import pytest
 from images import encoded, noise
 from servers import serving
-from torture import amount
+from torture import amount, record
 
 IMAGE = encoded(noise((20, 10)), "PNG")
 Address = tuple[str, int]
@@ -157,7 +157,9 @@ def test_bodies_that_never_end_hold_no_one_up(address: Address) -> None:
 def test_who_leaves_is_not_missed(address: Address) -> None:
     whole = post(b"Content-Length: %d\r\n" % len(IMAGE), IMAGE)
     rng = random.Random(5)
-    for _ in range(amount(100, 2_000)):
+    leaving = amount(100, 2_000)
+    record("connections", left=leaving)
+    for _ in range(leaving):
         send(address, whole[: rng.randrange(1, len(whole))], close=True)
     for _ in range(20):
         send(address, whole, close=True)  # and does not wait for the answer

@@ -2,6 +2,8 @@
 
 import base64
 import os
+from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 import schemathesis
@@ -13,7 +15,7 @@ from images import encoded, noise
 from schemathesis import Case
 from schemathesis.config import SchemathesisConfig
 from schemathesis.transport.serialization import Binary
-from torture import amount
+from torture import amount, record
 
 from handler.api import create_app
 from handler.settings import Storage
@@ -47,6 +49,16 @@ APP = create_app(FakePredictor(), storage=Storage(results_bucket=RESULTS, upload
 schema = schemathesis.openapi.from_asgi("/openapi.json", APP, config=CONFIG)
 
 
+sent: Counter[str] = Counter()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def figures() -> Iterator[None]:
+    """What was sent, in the end."""
+    yield
+    record("requests", operations=len(sent), sent=sent.total())
+
+
 @schema.parametrize()
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
@@ -66,4 +78,5 @@ def test_every_operation_keeps_its_contract(case: Case) -> None:
         and isinstance(body.get("image"), Binary)
     ):
         assume(body["image"].data in IMAGES)  # some of its images are its own invention
+    sent[case.operation.label] += 1
     case.call_and_validate()

@@ -7,6 +7,7 @@ does the same meanwhile. In the end every message has led to one result, or lies
 
 import json
 import os
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from test_storage_delivery import failed
 from test_storage_work import png
-from torture import LONG, amount
+from torture import LONG, amount, record
 
 from handler import telemetry
 from handler.settings import Storage
@@ -53,6 +54,7 @@ class Account(RuleBasedStateMachine):
 
     store: Store
     reasons: dict[str, str]
+    done: Counter[str]
 
     @initialize()
     def begin(self) -> None:
@@ -72,6 +74,7 @@ class Account(RuleBasedStateMachine):
 
     def send(self, put: Put | None) -> None:
         self.messages += 1
+        self.done["messages"] += 1
         self.waiting.append(Message(f"message-{self.messages}", put))
 
     @rule(bucket=BUCKETS, key=st.sampled_from(KEYS), body=st.sampled_from(list(BODIES)), copies=st.integers(1, 2))
@@ -127,6 +130,7 @@ class Account(RuleBasedStateMachine):
         self.invoke(order[:size], plan)
 
     def invoke(self, taken: list[Message], plan: list[str]) -> None:
+        self.done["invocations"] += 1
         self.taken = {
             "Records": [
                 {
@@ -198,6 +202,8 @@ class Account(RuleBasedStateMachine):
         self.check()
 
     def check(self) -> None:
+        self.done["sequences"] += 1
+        self.done["dead"] += len(self.dead)
         for message in self.dead:
             assert self.reasons.get(message.id), message
         assert all(message.put or message in self.dead for message in self.dead)
@@ -237,7 +243,9 @@ def test_whatever_happens_every_message_has_one_end(store: Store, monkeypatch: p
         reasons[facts["part"]] = facts["reason"]
 
     monkeypatch.setattr(telemetry, "failed", note)
-    machine: Callable[[], RuleBasedStateMachine] = type("Machine", (Account,), {"store": store, "reasons": reasons})
+    done: Counter[str] = Counter()
+    attributes = {"store": store, "reasons": reasons, "done": done}
+    machine: Callable[[], RuleBasedStateMachine] = type("Machine", (Account,), attributes)
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         machine,
         settings=settings(
@@ -248,3 +256,5 @@ def test_whatever_happens_every_message_has_one_end(store: Store, monkeypatch: p
             suppress_health_check=list(HealthCheck),
         ),
     )
+    record("states", **done)
+    assert done["dead"] > 0
