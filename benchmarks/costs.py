@@ -79,8 +79,8 @@ def table() -> str:
         "AWS's own list: check them there, above all those of the HTTP API, SQS and S3, before you count on a figure. "
         f"One caption of {TOKENS} tokens a picture, measured "
         f"on {measured['date']} under Lambda's emulator with as many cores as Lambda gives for the memory, on "
-        f"{measured['machine']}, with an int8 artifact of Florence-2-base's size. Lambda's processors differ: measure "
-        "there before you count on it.",
+        f"{measured['machine']} at a load average of {measured['load']}, with an int8 artifact of Florence-2-base's "
+        "size. Lambda's processors differ: measure there before you count on it.",
         f"To this come, whatever is sent: SnapStart's snapshot, {kept}, **for each published version** until it is "
         f"deleted, and {_dollars(restored)} for a thousand restores; {ALARMS} alarms, {METRICS} metrics and a "
         f"dashboard, {_dollars(watching)}, which an account's free tier mostly covers.",

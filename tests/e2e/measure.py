@@ -34,8 +34,10 @@ def main() -> None:
     parser.add_argument("photo", type=Path)
     options = parser.parse_args()
     emulator = next((ROOT / ".venv-sam").glob("lib/python*/site-packages/samcli/local/rapid/aws-lambda-rie-x86_64"))
+    load = round(os.getloadavg()[0], 1)  # of what else the machine does
     sizes = {str(memory): measure(options.image, emulator, options.photo, memory) for memory in SIZES}
-    found = {"date": date.today().isoformat(), "machine": machine(), "photo": options.photo.name, "memory": sizes}
+    when = {"date": date.today().isoformat(), "machine": machine(), "load": load}
+    found = when | {"photo": options.photo.name, "memory": sizes}
     OUT.write_text(json.dumps(found, indent=2) + "\n")
     print(OUT.read_text())
 
