@@ -31,8 +31,9 @@ check: .venv/dev.stamp .venv-sam/stamp ## lint, types, the arrows between the pa
 	.venv/bin/lint-imports
 	.venv-sam/bin/cfn-lint template.yaml
 
-torture: .venv/dev.stamp ## attack the service for half an hour, and write docs/torture.json
+torture: .venv/dev.stamp ## attack the service for half an hour; the figures go to docs/torture.json and SECURITY.md
 	TORTURE=long .venv/bin/python -m pytest tests/test_torture_*.py
+	.venv/bin/python tests/torture.py
 
 # Said before gigabytes are installed.
 has-base:

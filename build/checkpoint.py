@@ -7,6 +7,7 @@ or run. Nothing is guessed: whatever is missing, unknown, misshapen or not a num
 Does not fuse adapters (`adapter`) and does not know how tensors are stored in the artifact (`quantise`).
 """
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -123,9 +124,27 @@ def _locate(base: str | Path, revision: str | None) -> tuple[Path, str]:
             directory = Path(snapshot_download(hub_id, revision=revision, allow_patterns=[*_SETTINGS, weight_files]))
             if weights.find(directory, _STEMS):
                 break
+        _check_hashes(directory)
     except (OSError, ValueError) as error:  # huggingface_hub's errors, and the network's, are all one of these
         raise CheckpointError(f"{hub_id} at {revision} cannot be fetched: {error}.") from error
     return directory, hub_id
+
+
+def _check_hashes(directory: Path) -> None:
+    """Compares each file with the hash that the hub's cache has filed it under: the sha256 of a large file, of others
+    git's own. huggingface_hub itself compares the size alone. Raises `CheckpointError`."""
+    for path in sorted(directory.iterdir()):
+        told = path.resolve().name
+        if not re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", told):
+            continue  # a cache without links, as on Windows
+        made = hashlib.sha256()
+        if len(told) == 40:
+            made = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+        with path.open("rb") as file:
+            for block in iter(lambda: file.read(1 << 20), b""):
+                made.update(block)
+        if made.hexdigest() != told:
+            raise CheckpointError(f"{path} is damaged: its hash is not the hub's. Delete it and build again.")
 
 
 def _canonical(raw: dict[str, torch.Tensor], described: Architecture) -> dict[str, torch.Tensor]:

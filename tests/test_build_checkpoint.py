@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -341,6 +342,33 @@ def test_a_hub_id_is_fetched_at_its_revision(tmp_path: Path, monkeypatch: Any, p
     assert (loaded.base, loaded.revision) == ("microsoft/Florence-2-base", REVISION)
     assert_same(loaded, model)
     assert "modeling_florence2.py" not in fetched
+
+
+@pytest.mark.parametrize("damaged", [None, "model.safetensors", "config.json"])
+def test_a_download_is_what_the_hub_has_by_its_hash(tmp_path: Path, monkeypatch: Any, damaged: str | None) -> None:
+    """A cache as huggingface_hub lays it out: links to blobs, named after a large file's sha256, else after git's."""
+    checkpoints.save_microsoft(tmp_path / "hub", pickled=False)
+    snapshot, blobs = tmp_path / "snapshots" / REVISION, tmp_path / "blobs"
+    snapshot.mkdir(parents=True)
+    blobs.mkdir()
+    for file in (tmp_path / "hub").iterdir():
+        data = file.read_bytes()
+        if file.suffix == ".safetensors":
+            name = hashlib.sha256(data).hexdigest()
+        else:
+            name = subprocess.run(
+                ["git", "hash-object", "--no-filters", str(file)], capture_output=True, text=True, check=True
+            ).stdout.strip()
+        if file.name == damaged:
+            data = data[:-2] + bytes([data[-2] ^ 1]) + data[-1:]
+        (blobs / name).write_bytes(data)
+        (snapshot / file.name).symlink_to(blobs / name)
+    monkeypatch.setattr(checkpoint, "snapshot_download", lambda *_, **__: str(snapshot))
+    if damaged:
+        with pytest.raises(CheckpointError, match=rf"{damaged} is damaged: its hash is not the hub's"):
+            checkpoint.load("microsoft/Florence-2-base", REVISION)
+    else:
+        assert checkpoint.load("microsoft/Florence-2-base", REVISION).tensors
 
 
 @pytest.mark.parametrize("revision", [None, "main", REVISION[:7], REVISION.upper(), REVISION + "0"])

@@ -3,11 +3,12 @@
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from buckets import PLAIN, RESULTS, Store
+from buckets import PLAIN, RESULTS, UPLOADS, Store
 from conftest import ROOT
 from fakes import FakePredictor
 from fastapi import FastAPI
@@ -19,7 +20,8 @@ from handler.api import create_app
 from handler.florence import tasks
 from handler.florence.predictor import Ask, Predictor
 from handler.settings import Storage
-from handler.storage.delivery import deliver
+from handler.storage import objects
+from handler.storage.delivery import DeliveryFailed, deliver
 
 Captured = pytest.CaptureFixture[str]
 
@@ -157,6 +159,47 @@ def test_neither_image_nor_text_nor_names_are_logged(
     others = [record.getMessage() for record in caplog.records if not record.name.startswith("httpx2")]  # the client's
     for secret in SECRETS:
         assert secret not in said.out + said.err + "\n".join(others), secret
+
+
+def test_no_key_token_or_address_is_logged(
+    capsys: Captured, caplog: pytest.LogCaptureFixture, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What lets someone in: in headers, queries, addresses, credentials; and what errors quote, tracebacks included."""
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush-credential")
+    objects.forget()
+    predictor = FakePredictor()
+    storage = Storage(results_bucket=RESULTS, uploads_bucket=UPLOADS, source_buckets=(PLAIN,))
+    client = TestClient(telemetry.watch(create_app(predictor, storage=storage)))
+    headers = {"Authorization": "Bearer hush-token", "Cookie": "session=hush-cookie", "X-Api-Key": "hush-key"}
+    caplog.set_level(logging.INFO)
+    telemetry.begin(Context())
+    assert client.post("/caption", content=SAMPLE, headers=headers).status_code == 200
+    assert client.post("/caption?token=hush-query", content=SAMPLE, headers=headers).status_code == 422
+    lent = client.post("/uploads", json={"content_type": "image/png", "bytes": len(SAMPLE)}, headers=headers)
+    assert lent.status_code == 201, lent.text
+    signature = re.findall(r"X-Amz-Signature=([0-9a-f]{64})", lent.text)
+    assert signature
+    for uri in ("s3://hush-bucket/x", f"s3://{PLAIN}/hush-object", "hush-no-address"):
+        assert client.post("/caption", json={"s3_uri": uri}, headers=headers).status_code >= 400
+    assert client.get("/hush-path?hush-query=1", headers=headers).status_code == 404
+    put = store.put(PLAIN, "hush/me.png", SAMPLE)
+
+    def fail() -> None:
+        raise RuntimeError("hush-message about hush/me.png")
+
+    predictor.before = fail
+    assert client.post("/detect", content=SAMPLE, headers=headers).status_code == 500
+    message = {"messageId": "m", "eventSource": "aws:sqs", "body": json.dumps(put.event)}
+    assert deliver({"Records": [message]}, predictor, storage, 60_000)["batchItemFailures"]
+    with pytest.raises(DeliveryFailed) as told:
+        deliver(put.event, predictor, storage, 60_000)
+    telemetry.end()
+    said = capsys.readouterr()
+    others = [record.getMessage() for record in caplog.records if not record.name.startswith("httpx2")]  # the client's
+    everything = said.out + said.err + "\n".join(others) + str(told.value)
+    assert everything.count('"error":"RuntimeError"') == 3
+    assert "hush" not in everything
+    assert signature[0] not in everything
 
 
 def test_an_object_is_named_by_what_the_docstring_says() -> None:

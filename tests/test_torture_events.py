@@ -362,7 +362,7 @@ def test_a_bad_day_loses_nothing(stack: Stack, predictor: FakePredictor, capsys:
     """A third of all calls break in some way, some objects are out of reach, some are deleted, and some messages are
     no events."""
     rng = random.Random(11)
-    count = amount(40, 1_000)
+    count = amount(40, 300)
     tags: dict[str, str] = {}
     for i in range(count):
         name = f"{'locked' if i % 10 == 9 else 'free'}/{i} {rng.choice(ODD[:10])}"

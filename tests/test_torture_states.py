@@ -249,8 +249,8 @@ def test_whatever_happens_every_message_has_one_end(store: Store, monkeypatch: p
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         machine,
         settings=settings(
-            max_examples=amount(60, 1_000),
-            stateful_step_count=amount(25, 50),
+            max_examples=amount(60, 300),
+            stateful_step_count=amount(25, 40),
             deadline=None,
             derandomize=not LONG and os.environ.get("HYPOTHESIS_RANDOM") is None,
             suppress_health_check=list(HealthCheck),
