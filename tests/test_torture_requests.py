@@ -44,6 +44,7 @@ BATCH = {
         "negative_data_rejection": {"expected-statuses": [200, 400, 413, 415, 422]},
     },
 }
+FREE_TEXTS = ("classes", "input", "text")
 CONFIG = SchemathesisConfig.from_dict({"operations": [NO_BUCKET, REFUSED, BATCH]})
 APP = create_app(FakePredictor(), storage=Storage(results_bucket=RESULTS, uploads_bucket=UPLOADS))
 schema = schemathesis.openapi.from_asgi("/openapi.json", APP, config=CONFIG)
@@ -78,5 +79,10 @@ def test_every_operation_keeps_its_contract(case: Case) -> None:
         and isinstance(body.get("image"), Binary)
     ):
         assume(body["image"].data in IMAGES)  # some of its images are its own invention
+    if case.media_type == "multipart/form-data" and isinstance(body, dict):
+        # In a form everything is text, and a list is a field that stands several times: what is meant as null or as a
+        # list of one number, both wrong, arrives as a word or a number, both right.
+        assume(all(isinstance(body.get(name, ""), str) for name in FREE_TEXTS))
+        assume(not any(isinstance(value, list) for name, value in body.items() if name != "image"))
     sent[case.operation.label] += 1
     case.call_and_validate()
