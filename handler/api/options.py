@@ -24,6 +24,11 @@ def _split(value: Any) -> Any:
     return list(dict.fromkeys(name for name in names if name))
 
 
+def _without_limit(schema: dict[str, Any]) -> None:
+    """A name that stands twice counts once: no list is too long by its length alone."""
+    schema.pop("maxItems")
+
+
 def _join(value: Any) -> Any:
     """A region as a list of numbers, as JSON may have it -> x1,y1,x2,y2."""
     return ",".join(map(str, value)) if isinstance(value, list) else value
@@ -37,7 +42,11 @@ def _whole(value: Any) -> Any:
 Classes = Annotated[
     list[str],
     BeforeValidator(_split),
-    Field(max_length=MAX_CLASSES, description="Look for these alone, whatever they are: names, separated by commas."),
+    Field(
+        max_length=MAX_CLASSES,
+        description=f"Look for these alone, whatever they are: at most {MAX_CLASSES} names, separated by commas.",
+        json_schema_extra=_without_limit,
+    ),
 ]
 Region = Annotated[str, BeforeValidator(_join)]
 Whole = Annotated[int, BeforeValidator(_whole)]
