@@ -48,7 +48,8 @@ LABELS = {
     "overload": "requests at four times the rate it can answer: {requests:,.0f}; {answered:,.0f} answered (99 % within "
     "{p99_ms:,.0f} ms), {shed:,.0f} refused with 503 (99 % within {shed_p99_ms:,.0f} ms)",
     "events": "stored objects while a third of all calls to S3 broke: {objects:,.0f}, in {calls:,.0f} calls; "
-    "{answered:,.0f} answered, {refused:,.0f} refused, {dead:,.0f} dead letters with their reasons, none lost",
+    "{answered:,.0f} answered, {refused:,.0f} refused, {gone:,.0f} gone, {dead:,.0f} dead letters with their "
+    "reasons, none lost",
     "states": "sequences of what may happen to buckets, queue and function: {sequences:,.0f}, of {invocations:,.0f} "
     "invocations about {messages:,.0f} messages, {dead:,.0f} of them dead letters",
 }
