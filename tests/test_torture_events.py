@@ -20,10 +20,12 @@ import pytest
 from aws import PICTURES, REGION, RESULTS, Aws, account
 from conftest import ROOT
 from fakes import FakePredictor
+from fastapi.testclient import TestClient
 from faults import Fault, Proxy, at_random, before
 from test_storage_work import png
 from torture import amount, record
 
+from handler.api import create_app
 from handler.settings import Storage
 from handler.storage import objects, results
 from handler.storage.delivery import DeliveryFailed, deliver
@@ -241,6 +243,19 @@ def test_batch_operations_learn_what_passes_and_what_does_not(
     job = {"invocationSchemaVersion": "1.0", "invocationId": "i", "job": {"id": "j"}, "tasks": [task]}
     (answer,) = deliver(job, predictor, STORAGE, MINUTE)["results"]
     assert answer["resultCode"] == code
+
+
+@pytest.mark.parametrize("fault", [*PASSING, Fault.DENIED, Fault.ELSEWHERE])
+def test_a_request_about_an_object_is_told_whether_to_try_again(
+    stack: Stack, predictor: FakePredictor, fault: Fault
+) -> None:
+    stack.put("a.png", png())
+    stack.proxy.rule = pictures(fault)
+    app = create_app(predictor, storage=Storage(source_buckets=(PICTURES,)))
+    with TestClient(app, raise_server_exceptions=False) as client:
+        answer = client.post("/caption", json={"s3_uri": f"s3://{PICTURES}/a.png"})
+    assert answer.status_code == (503 if fault in PASSING else 502), answer.text
+    assert "secret" not in answer.text
 
 
 @pytest.mark.parametrize("fault", [Fault.LOST, Fault.DROPPED, Fault.CONFLICT, Fault.THROTTLED])
