@@ -9,6 +9,7 @@ from ..florence.errors import DamagedImage, ImageTooLarge, NotAnImage, OutOfTime
 from ..storage.errors import BucketNotAllowed, NotSetUp, ObjectGone, StorageRefused, StorageUnavailable
 from .options import Options
 from .responses import HEADERS
+from .uploads import MAX_IMAGES
 
 # A red disc on white, 16 x 16 pixels: an image that fits into an example.
 IMAGE = (
@@ -61,13 +62,13 @@ def body(options: type[Options], example: dict[str, Any]) -> dict[str, Any]:
 
 def batch_body(options: type[Options]) -> dict[str, Any]:
     """The same for several images."""
-    several = {"type": "array", "items": _BINARY, "minItems": 1}
+    several = {"type": "array", "items": _BINARY, "minItems": 1, "maxItems": MAX_IMAGES}
     named = {"name": {"type": "string", "description": "What the answer calls it."}}
     items = [
         {"type": "object", "properties": {name: source, **named}, "required": [name]}
         for name, source in (("image", _BASE64), ("s3_uri", _S3_URI))
     ]
-    images = {"type": "array", "items": {"anyOf": items}, "minItems": 1}
+    images = {"type": "array", "items": {"anyOf": items}, "minItems": 1, "maxItems": MAX_IMAGES}
     example = {"images": [{"name": "a.png", "image": IMAGE}, {"s3_uri": "s3://photos/b.jpg"}]}
     return {
         "requestBody": {
