@@ -1,5 +1,6 @@
 """What Lambda calls, with the miniature: real events of every source, each served or refused on purpose."""
 
+import asyncio
 import base64
 import json
 from dataclasses import dataclass, replace
@@ -37,7 +38,11 @@ def entrypoint() -> ModuleType:
         patch.setenv("FLORENCE_CACHE_MB", "0")
         import handler.entrypoint
 
-        return handler.entrypoint
+    try:
+        asyncio.get_event_loop()
+    except RuntimeError:  # other tests imported the module, and others took the thread's loop away as they ended theirs
+        asyncio.set_event_loop(asyncio.new_event_loop())
+    return handler.entrypoint
 
 
 @pytest.fixture
