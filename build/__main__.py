@@ -21,8 +21,6 @@ from . import checkpoint, package, verify
 from .errors import BuildError
 from .graphs.writer import Precision
 
-GOLDEN = Path(__file__).parents[1] / "handler" / "page" / "samples"
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Builds; returns the exit code. Errors are one line on stderr."""
@@ -62,8 +60,12 @@ def build(options: argparse.Namespace) -> None:
         tqdm.write(
             f"fused {len(landings)} pairs of {lora.name}; largest change {max(one.largest for one in landings):.4g}"
         )
-    tensors = {name: tensor.numpy() for name, tensor in loaded.tensors.items()}
-    facts = {"name": options.name or out.name, "notice": options.notice, "sizes": tuple(options.sizes)}
+    facts: dict[str, Any] = {
+        "name": options.name or out.name,
+        "notice": options.notice,
+        "sizes": tuple(options.sizes),
+        "adapter": adapter,
+    }
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
         packed, reference = Path(scratch, "packed"), Path(scratch, "reference")
@@ -71,21 +73,19 @@ def build(options: argparse.Namespace) -> None:
         for folder, precision in precisions:
             doing.set_description_str(f"writing {precision}")
             folder.mkdir()
-            package.write_graphs(loaded.architecture, tensors, tuple(options.sizes), precision, folder)
-            package.write_tokenizer(loaded, folder)
-            unproved: dict[str, Any] = {"verification": {}, "golden": None}
-            package.write_manifest(loaded, **facts, precision=precision, adapter=adapter, **unproved, out=folder)
+            package.write(loaded, **facts, precision=precision, out=folder)
         doing.close()
         predictor = Predictor(packed)
         figures = verify.compare(Predictor(reference), predictor, images)
         if options.gate == "fail":
             verify.check(figures)
-        proved: dict[str, Any] = {
-            "verification": {**figures, "gate": options.gate, "thresholds": verify.THRESHOLDS},
-            "golden": package.write_golden(predictor, sorted(GOLDEN.glob("*.png")), packed),
-        }
         manifest = package.write_manifest(
-            loaded, **facts, precision=options.precision, adapter=adapter, **proved, out=packed
+            loaded,
+            **facts,
+            precision=options.precision,
+            verification={**figures, "gate": options.gate, "thresholds": verify.THRESHOLDS},
+            golden=package.write_golden(predictor, packed),
+            out=packed,
         )
         Predictor(packed).self_test()
         if out.exists():
@@ -119,7 +119,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--name", help="what answers call the model (default: the folder's name)")
     parser.add_argument("--notice", default="", help="what users must know before they trust an answer")
-    parser.add_argument("--golden", type=Path, default=GOLDEN, help="folder of images to verify with")
+    parser.add_argument("--golden", type=Path, default=package.SAMPLES, help="folder of images to verify with")
     parser.add_argument(
         "--gate",
         choices=("fail", "report"),

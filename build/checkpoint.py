@@ -141,9 +141,8 @@ def _check_hashes(directory: Path) -> None:
         if len(told) == 40:
             made = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
         with path.open("rb") as file:
-            for block in iter(lambda: file.read(1 << 20), b""):
-                made.update(block)
-        if made.hexdigest() != told:
+            found = hashlib.file_digest(file, made.copy).hexdigest()
+        if found != told:
             raise CheckpointError(f"{path} is damaged: its hash is not the hub's. Delete it and build again.")
 
 

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -23,8 +23,37 @@ from .checkpoint import Checkpoint
 from .graphs import text, vision
 from .graphs.writer import Precision, Weights
 
+SAMPLES = Path(__file__).parents[1] / "handler" / "page" / "samples"  # our own pictures: an artifact may carry one
 
-def write_graphs(
+
+def write(
+    checkpoint: Checkpoint,
+    *,
+    name: str,
+    notice: str,
+    sizes: tuple[int, ...],
+    precision: Precision,
+    adapter: dict[str, object] | None,
+    out: Path,
+) -> artifact.Manifest:
+    """Writes an artifact into the empty folder `out`: not verified yet, and without a golden case."""
+    tensors = {tensor_name: tensor.numpy() for tensor_name, tensor in checkpoint.tensors.items()}
+    _write_graphs(checkpoint.architecture, tensors, sizes, precision, out)
+    _write_tokenizer(checkpoint, out)
+    return write_manifest(
+        checkpoint,
+        name=name,
+        notice=notice,
+        sizes=sizes,
+        precision=precision,
+        adapter=adapter,
+        verification={},
+        golden=None,
+        out=out,
+    )
+
+
+def _write_graphs(
     architecture: Architecture,
     tensors: Mapping[str, np.ndarray],
     sizes: tuple[int, ...],
@@ -59,18 +88,16 @@ def _places(path: Path) -> dict[str, tuple[int, int]]:
     }
 
 
-def write_tokenizer(checkpoint: Checkpoint, out: Path) -> None:
+def _write_tokenizer(checkpoint: Checkpoint, out: Path) -> None:
     """Writes the complete tokenizer."""
     loaded = tokenizers.Tokenizer.from_file(str(checkpoint.tokenizer))
     tokenizer.complete(loaded)
     loaded.save(str(out / artifact.TOKENIZER), pretty=False)
 
 
-def write_golden(predictor: Predictor, images: Sequence[Path], out: Path) -> dict[str, list[int]]:
-    """Copies the picture of which the artifact is surest; returns what it has to be answered with.
-
-    The pictures are this project's own: whoever gets the artifact gets one of them.
-    """
+def write_golden(predictor: Predictor, out: Path) -> dict[str, list[int]]:
+    """Copies the sample of which the artifact is surest; returns what it has to be answered with."""
+    images = sorted(SAMPLES.glob("*.png"))
     answers = [predictor.certain(image.read_bytes()) for image in images]
     lengths = [sum(map(len, each.values())) for each in answers]
     surest = lengths.index(max(lengths))

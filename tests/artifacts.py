@@ -10,17 +10,4 @@ from handler.florence import artifact
 
 def write(checkpoint: Checkpoint, size: int, out: Path, precision: Precision = "fp32") -> artifact.Manifest:
     """An artifact of this checkpoint for images of `size` pixels."""
-    tensors = {name: tensor.numpy() for name, tensor in checkpoint.tensors.items()}
-    package.write_graphs(checkpoint.architecture, tensors, (size,), precision, out)
-    package.write_tokenizer(checkpoint, out)
-    return package.write_manifest(
-        checkpoint,
-        name="test",
-        notice="",
-        sizes=(size,),
-        precision=precision,
-        adapter=None,
-        verification={},
-        golden=None,
-        out=out,
-    )
+    return package.write(checkpoint, name="test", notice="", sizes=(size,), precision=precision, adapter=None, out=out)

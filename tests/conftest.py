@@ -115,6 +115,13 @@ def predictor() -> FakePredictor:
 
 
 @pytest.fixture
+def fake(predictor: FakePredictor, monkeypatch: pytest.MonkeyPatch) -> FakePredictor:
+    """The same, as the command line's model."""
+    monkeypatch.setattr("handler.florence.predictor.Predictor", lambda artifact, threads: predictor)
+    return predictor
+
+
+@pytest.fixture
 def client(predictor: FakePredictor) -> Iterator[TestClient]:
     with TestClient(create_app(predictor), raise_server_exceptions=False) as client:
         yield client

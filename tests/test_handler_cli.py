@@ -24,18 +24,10 @@ from pycocotools.coco import COCO
 
 from handler.__main__ import main
 from handler.cli import parser, sources
-from handler.florence import predictor as predictor_module
 from handler.florence.predictor import Ask, Result
 
 Captured = pytest.CaptureFixture[str]
 NAMES = ["000000000139.png", "000000000285.png", "000000000632.png"]
-
-
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> FakePredictor:
-    fake = FakePredictor()
-    monkeypatch.setattr(predictor_module, "Predictor", lambda artifact, threads: fake)
-    return fake
 
 
 @pytest.fixture

@@ -29,13 +29,6 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> FakePredictor:
-    fake = FakePredictor()
-    monkeypatch.setattr(predictor_module, "Predictor", lambda artifact, threads: fake)
-    return fake
-
-
-@pytest.fixture
 def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """a.jpg, deep/b.png, broken.jpg and notes.txt in a folder of their own, which is the working directory."""
     monkeypatch.chdir(tmp_path)

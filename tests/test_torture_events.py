@@ -12,8 +12,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any
 from urllib.parse import unquote_plus
 
 import pytest
@@ -21,63 +19,18 @@ from aws import PICTURES, REGION, RESULTS, Aws, account
 from conftest import ROOT
 from fakes import FakePredictor
 from fastapi.testclient import TestClient
-from faults import Fault, Proxy, at_random, before
+from faults import Fault, at_random, before
+from stack import MINUTE, STORAGE, Stack
 from test_storage_work import png
 from torture import amount, record
 
 from handler.api import create_app
 from handler.settings import Storage
-from handler.storage import objects, results
+from handler.storage import objects
 from handler.storage.delivery import DeliveryFailed, deliver
 
-STORAGE = Storage(results_bucket=RESULTS)
-MINUTE = 60_000  # milliseconds
 RECEIVES = 5  # before a message is dead, as in template.yaml
 KEYS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": REGION}
-
-
-@dataclass
-class Stack:
-    """The account, the proxy that the function sees of it, and its queues."""
-
-    aws: Aws
-    proxy: Proxy
-    dead: str
-
-    def put(self, key: str, body: bytes) -> str:
-        """Its ETag."""
-        tag: str = self.aws.s3.put_object(Bucket=PICTURES, Key=key, Body=body)["ETag"]
-        return tag.strip('"')
-
-    def work(self, predictor: FakePredictor) -> list[dict[str, Any]]:
-        """Takes messages until none is left, as Lambda's poller does: what failed comes again. The dead ones."""
-        while received := self.aws.received():
-            failed = self.deliver(received, predictor)
-            done = [each for each in received if each["messageId"] not in failed]
-            for each in done:
-                self.aws.sqs.delete_message(QueueUrl=self.aws.queue, ReceiptHandle=each["receiptHandle"])
-        return self.taken(self.dead)
-
-    def deliver(self, messages: list[dict[str, Any]], predictor: FakePredictor) -> set[str]:
-        """The messages that failed."""
-        report = deliver({"Records": messages}, predictor, STORAGE, MINUTE)
-        return {each["itemIdentifier"] for each in report["batchItemFailures"]}
-
-    def taken(self, queue: str) -> list[dict[str, Any]]:
-        """All messages of a queue, which is empty then."""
-        found: list[dict[str, Any]] = []
-        while more := self.aws.sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages"):
-            for each in more:
-                self.aws.sqs.delete_message(QueueUrl=queue, ReceiptHandle=each["ReceiptHandle"])
-            found += more
-        return found
-
-    def results(self, key: str) -> dict[str, Any]:
-        """All results about one key, by the ends of their names."""
-        folder = results.folder(PICTURES, key)
-        listed = self.aws.s3.list_objects_v2(Bucket=RESULTS, Prefix=folder).get("Contents", [])
-        read = {each["Key"]: self.aws.s3.get_object(Bucket=RESULTS, Key=each["Key"])["Body"].read() for each in listed}
-        return {name.removeprefix(folder): json.loads(body) for name, body in read.items()}
 
 
 @pytest.fixture(scope="module")

@@ -18,17 +18,14 @@ def prepare(contender: Contender, checkpoint: Path, out: Path) -> None:
     """The artifact, for the contender's size alone."""
     from build import checkpoint as checkpoints
     from build import package
-    from build.__main__ import GOLDEN
     from handler.florence.predictor import Predictor
 
     loaded = checkpoints.load(str(checkpoint))
-    tensors = {name: tensor.numpy() for name, tensor in loaded.tensors.items()}
-    package.write_graphs(loaded.architecture, tensors, (contender.size,), "int8", out)
-    package.write_tokenizer(loaded, out)
-    facts: dict[str, Any] = {"name": "benchmark", "notice": "", "sizes": (contender.size,), "precision": "int8"}
-    package.write_manifest(loaded, **facts, adapter=None, verification={}, golden=None, out=out)
-    golden = package.write_golden(Predictor(out), sorted(GOLDEN.glob("*.png")), out)
-    package.write_manifest(loaded, **facts, adapter=None, verification={}, golden=golden, out=out)
+    sizes = (contender.size,)
+    facts: dict[str, Any] = {"name": "benchmark", "notice": "", "sizes": sizes, "precision": "int8", "adapter": None}
+    package.write(loaded, **facts, out=out)
+    golden = package.write_golden(Predictor(out), out)
+    package.write_manifest(loaded, **facts, verification={}, golden=golden, out=out)
 
 
 def load(contender: Contender, folder: Path, checkpoint: Path, threads: int) -> "Ours":

@@ -73,14 +73,16 @@ def reseed() -> None:
 
 def status(error: Exception) -> int:
     """The HTTP status of a botocore `ClientError`; 0 for anything else."""
-    response: dict[str, Any] = getattr(error, "response", None) or {}  # ConnectionClosedError's is None
-    return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    return int(_response(error).get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
 def code(error: Exception) -> str:
     """S3's own name for an error; the error's type where S3 did not answer."""
-    response: dict[str, Any] = getattr(error, "response", None) or {}  # ConnectionClosedError's is None
-    return str(response.get("Error", {}).get("Code", "")) or type(error).__name__
+    return str(_response(error).get("Error", {}).get("Code", "")) or type(error).__name__
+
+
+def _response(error: Exception) -> dict[str, Any]:
+    return getattr(error, "response", None) or {}  # ConnectionClosedError's is None
 
 
 def is_temporary(error: Exception) -> bool:
