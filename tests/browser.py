@@ -18,6 +18,7 @@ import pytest
 import uvicorn
 from conftest import ROOT
 from fakes import FakePredictor
+from needs import missing
 from PIL import Image, ImageDraw
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
@@ -100,12 +101,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
-    missing = [str(path) for path in (CHROMIUM, CHROMEDRIVER) if not path.exists()]
-    if missing:
-        message = f"the page is tested in Chromium; {' and '.join(missing)} not found (apt: chromium chromium-driver)"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
+    lacking = [str(path) for path in (CHROMIUM, CHROMEDRIVER) if not path.exists()]
+    if lacking:
+        missing(f"the page is tested in Chromium; {' and '.join(lacking)} not found (apt: chromium chromium-driver)")
     options = webdriver.ChromeOptions()
     options.binary_location = str(CHROMIUM)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})

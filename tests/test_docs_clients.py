@@ -14,6 +14,7 @@ import pytest
 from aws import REGION, RESULTS, UPLOADS, Aws, account
 from browser import running
 from conftest import ROOT
+from needs import missing
 from PIL import Image
 
 from handler.api import create_app
@@ -90,10 +91,7 @@ def test_a_program_of_the_page(language: str, program: str, address: str, tmp_pa
 def node() -> str:
     found = shutil.which("node")
     if not found:
-        message = "the page's JavaScript needs node (Debian's package `nodejs`)"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
+        missing("the page's JavaScript needs node (Debian's package `nodejs`)")
     return found
 
 
