@@ -39,23 +39,23 @@ torture: .venv/dev.stamp ## attack the service for half an hour; the figures go 
 has-base:
 	@test -n "$(BASE)" || { echo "Name a checkpoint: make artifact BASE=microsoft/Florence-2-base REVISION=$(FLORENCE)" >&2; exit 1; }
 
-artifact: has-base .venv/dev.stamp ## BASE=DIR_OR_HUB_ID [REVISION=COMMIT] [ADAPTER=DIR]: build artifacts/current
+artifact: has-base .venv/dev.stamp ## BASE=DIR_OR_HUB_ID [REVISION=COMMIT] [ADAPTER=DIR] [BEAMS=N]: build artifacts/current
 	.venv/bin/python -m build --base $(BASE) $(if $(REVISION),--revision $(REVISION)) \
-	  $(if $(ADAPTER),--adapter $(ADAPTER)) --out artifacts/current
+	  $(if $(ADAPTER),--adapter $(ADAPTER)) $(if $(BEAMS),--beams $(BEAMS)) --out artifacts/current
 
 # Without DATA and BASE the miniature learns what it does not know: hearts, and captions in COCO's manner of speaking.
 # OPTIONS go to training.train; LEARNT and HELD_OUT are how many pictures are drawn.
 MINIATURE = models/mini-checkpoint
 train: BASE ?= $(MINIATURE)
 train: SIZE ?= $(if $(filter $(MINIATURE),$(BASE)),128,384)
-train: OPTIONS ?= $(if $(filter $(MINIATURE),$(BASE)),--preset linear-rslora --learning-rate 2e-3 --batch 16 --epochs 3 --flip 0)
+train: OPTIONS ?= $(if $(filter $(MINIATURE),$(BASE)),--preset linear-rslora --learning-rate 1e-3 --batch 16 --epochs 1 --flip 0)
 train: OUT ?= runs/train
 train: LIMIT ?= 500
 train: WORLD = $(or $(DATA),runs/world)
 train: FROM = $(BASE) $(if $(REVISION),--revision $(REVISION))
 train: .venv/dev.stamp $(if $(DATA),,runs/world) ## [DATA=DIR BASE=DIR_OR_HUB_ID REVISION=COMMIT SIZE=384 OPTIONS=…]: COCO -> adapter, artifact, report
 	.venv/bin/python -m training.train --base $(FROM) --data $(WORLD) --image-size $(SIZE) $(OPTIONS) --out $(OUT)
-	.venv/bin/python -m build --base $(FROM) --adapter $(OUT)/adapter --sizes $(SIZE) --out $(OUT)/artifact
+	.venv/bin/python -m build --base $(FROM) --adapter $(OUT)/adapter --size $(SIZE) --out $(OUT)/artifact
 	.venv/bin/python -m training.evaluate --checkpoint $(FROM) --image-size $(SIZE) \
 	  --data $(WORLD) --limit $(LIMIT) --out $(OUT)/base
 	.venv/bin/python -m training.evaluate --checkpoint $(FROM) --adapter $(OUT)/adapter \
@@ -66,7 +66,7 @@ train: .venv/dev.stamp $(if $(DATA),,runs/world) ## [DATA=DIR BASE=DIR_OR_HUB_ID
 	  --evaluation base=$(OUT)/base --evaluation adapted=$(OUT)/adapted --evaluation int8=$(OUT)/int8
 
 HEARTS = --shapes circle square triangle star cross heart --style coco
-LEARNT ?= 4000
+LEARNT ?= 10000
 HELD_OUT ?= 300
 runs/world: | .venv/dev.stamp
 	rm -rf $@.part
@@ -85,13 +85,13 @@ pretrain: .venv/dev.stamp ## train the miniature again, from nothing (75 minutes
 	.venv/bin/python -m training.pretrain --out runs/mini
 
 mini: .venv/dev.stamp ## build models/mini from models/mini-checkpoint
-	.venv/bin/python -m build --base models/mini-checkpoint --out models/mini --sizes 128 --name florence-2-mini \
+	.venv/bin/python -m build --base models/mini-checkpoint --out models/mini --size 128 --name florence-2-mini \
 	  --notice "$$(cat models/notice.txt)"
 
 figures: .venv/dev.stamp ## measure the miniature again, int8 and fp32, on 500 held-out pictures
 	rm -rf runs/held-out runs/mini-figures
 	.venv/bin/python -m training.shapes --out runs/held-out --count 500 --seed 7
-	.venv/bin/python -m build --base models/mini-checkpoint --out runs/mini-fp32 --precision fp32 --sizes 128 \
+	.venv/bin/python -m build --base models/mini-checkpoint --out runs/mini-fp32 --precision fp32 --size 128 \
 	  --gate report --name florence-2-mini
 	.venv/bin/python -m training.evaluate --artifact models/mini --data runs/held-out --out runs/mini-figures/int8
 	.venv/bin/python -m training.evaluate --artifact runs/mini-fp32 --data runs/held-out --out runs/mini-figures/fp32

@@ -43,17 +43,18 @@ def unsure(figures: Figures) -> float:
 
 
 def test_the_proof_holds() -> None:
-    """On 300 held-out pictures, after 750 steps of training; `make proof` writes these files again."""
+    """On 300 held-out pictures, after 625 steps of training; `make proof` writes these files again."""
     base, adapted, int8 = (json.loads((PROVEN / f"{step}.json").read_text()) for step in STEPS)
     assert base["data"] == adapted["data"] == int8["data"]
     assert [one["precision"] for one in (base, adapted, int8)] == ["fp32", "fp32", "int8"]
     assert int8["captions"]["cider"] >= 2 * base["captions"]["cider"]
     assert new(base) < 0.01
     assert new(int8) >= 0.4
-    assert mean_known(int8) >= mean_known(base) - 0.03
+    for name, ap in base["detection"]["per_category"].items():
+        assert int8["detection"]["per_category"][name] >= ap - 0.03, name
     assert unsure(int8) <= 0.02
     assert int8["captions"]["exact"] == pytest.approx(adapted["captions"]["exact"], abs=0.01)
-    assert int8["captions"]["cider"] == pytest.approx(adapted["captions"]["cider"], rel=0.01)
+    assert int8["captions"]["cider"] == pytest.approx(adapted["captions"]["cider"], abs=0.01)
     for name in ("map", "ap50", "ap75", "map_constant_scores"):
         assert int8["detection"][name] == pytest.approx(adapted["detection"][name], abs=0.01), name
     assert adapted["detection"]["per_category"] == pytest.approx(int8["detection"]["per_category"], abs=0.01)
@@ -62,17 +63,13 @@ def test_the_proof_holds() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(2400)  # others may have a share of the cores
 def test_make_train_goes_from_nothing_to_a_report(tmp_path: Path) -> None:
-    """The proof on a smaller scale, in a copy of the project without anything drawn, trained or built: 2,000 pictures
-    instead of 4,000, 375 steps instead of 750, and 60 held-out pictures instead of 300. 389 s of processor time: some
-    four minutes on two idle cores.
-
-    It gave a CIDEr of 8.01 after 1.95, hearts an AP of 0.64, the known shapes one of 0.834 after 0.811.
-    """
+    """The proof on a smaller scale, in a copy of the project without anything drawn, trained or built: 6,000 pictures
+    instead of 10,000, 375 steps instead of 625, and 60 held-out pictures instead of 300."""
     project = tmp_path / "project"
     left = shutil.ignore_patterns(".*", "__pycache__", "artifacts", "docs", "output", "runs", "tests")
     shutil.copytree(ROOT, project, ignore=left)
     (project / ".venv").symlink_to(sys.prefix)
-    command = ["make", "--old-file=.venv/dev.stamp", "train", "LEARNT=2000", "HELD_OUT=60"]
+    command = ["make", "--old-file=.venv/dev.stamp", "train", "LEARNT=6000", "HELD_OUT=60"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}  # of `make test`
     environment["HF_HUB_OFFLINE"] = "1"
     done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)

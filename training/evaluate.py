@@ -61,7 +61,7 @@ def evaluate(predictor: Predictor, identity: str, data: coco.Coco, split: str, l
         out,
         {
             "model": identity,
-            "image_size": predictor.manifest.image_sizes[0],
+            "image_size": predictor.manifest.image_size,
             "prompts": tasks.fingerprint(),
             "data": data.fingerprint,
             "split": split,

@@ -59,7 +59,7 @@ class Reference(Predictor):
             name=" + ".join([name, *([adapter.resolve().name] if adapter else [])]),
             notice="",
             precision="fp32",
-            image_sizes=(image_size,),
+            image_size=image_size,
             positions=text.max_position_embeddings,
             vocabulary=text.vocab_size,
             decoder_layers=text.decoder_layers,
