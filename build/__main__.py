@@ -45,11 +45,13 @@ def build(options: argparse.Namespace) -> None:
     doing = tqdm(bar_format="{desc} [{elapsed}]", leave=False, disable=None)
     doing.set_description_str(f"reading {options.base}")
     loaded = checkpoint.load(options.base, options.revision)
+    if options.beams:
+        loaded = loaded.with_beams(options.beams)
     adapter: dict[str, Any] | None = None
     if options.adapter:
         lora = adapters.load(options.adapter, options.alpha)
         if not options.accept_mismatch:
-            adapters.check_purpose(lora, options.sizes)
+            adapters.check_purpose(lora, options.size)
         loaded, landings = adapters.fuse(loaded, lora)
         adapter = {
             "id": lora.name,
@@ -63,7 +65,7 @@ def build(options: argparse.Namespace) -> None:
     facts: dict[str, Any] = {
         "name": options.name or out.name,
         "notice": options.notice,
-        "sizes": tuple(options.sizes),
+        "size": options.size,
         "adapter": adapter,
     }
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +117,14 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder of the artifact")
     parser.add_argument("--precision", choices=("int8", "fp32"), default="int8", help="(default: %(default)s)")
     parser.add_argument(
-        "--sizes", type=int, nargs="+", default=[384], metavar="PIXELS", help="image sizes (default: 384)"
+        "--size", type=int, default=384, metavar="PIXELS", help="of images, a side (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--beams",
+        type=int,
+        choices=range(1, 11),
+        metavar="N",
+        help="how many answers are followed while one is written: 1, greedy, is the fastest (default: the base's)",
     )
     parser.add_argument("--name", help="what answers call the model (default: the folder's name)")
     parser.add_argument("--notice", default="", help="what users must know before they trust an answer")

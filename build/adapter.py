@@ -16,7 +16,7 @@ import dataclasses
 import json
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,14 +110,13 @@ def load(path: str | Path, alpha: float | None = None) -> Adapter:
     )
 
 
-def check_purpose(adapter: Adapter, sizes: Collection[int]) -> None:
-    """Raises `AdapterError` if the adapter says that it was trained at another image size than one of these, in pixels,
-    or with other prompts than the task table's: it would be served what it never saw."""
+def check_purpose(adapter: Adapter, size: int) -> None:
+    """Raises `AdapterError` if the adapter says that it was trained at another image size, in pixels, or with other
+    prompts than the task table's: it would be served what it never saw."""
     trained_at = adapter.training.get("image_size")
-    others = [str(size) for size in sizes if trained_at not in (None, size)]
     amiss = []
-    if others:
-        amiss.append(f"at {trained_at} pixels, not {' and '.join(others)} (--sizes {trained_at})")
+    if trained_at not in (None, size):
+        amiss.append(f"at {trained_at} pixels, not {size} (--size {trained_at})")
     if adapter.training.get("prompts") not in (None, tasks.fingerprint()):
         amiss.append("with other prompts than this version asks (train it again)")
     if amiss:

@@ -10,7 +10,7 @@ Does not fuse adapters (`adapter`) and does not know how tensors are stored in t
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -47,6 +47,11 @@ class Checkpoint:
     licence: str  # as the base states it, in its own words
     sha256: Mapping[str, str]  # of each weight file
     tokenizer: Path  # tokenizer.json: bare BART in Microsoft's layout, complete in the native one
+
+    def with_beams(self, count: int) -> "Checkpoint":
+        """The same, decoded with this many beams."""
+        generation = replace(self.architecture.generation, num_beams=count)
+        return replace(self, architecture=replace(self.architecture, generation=generation))
 
 
 def load(base: str | Path, revision: str | None = None) -> Checkpoint:

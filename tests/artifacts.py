@@ -10,4 +10,4 @@ from handler.florence import artifact
 
 def write(checkpoint: Checkpoint, size: int, out: Path, precision: Precision = "fp32") -> artifact.Manifest:
     """An artifact of this checkpoint for images of `size` pixels."""
-    return package.write(checkpoint, name="test", notice="", sizes=(size,), precision=precision, adapter=None, out=out)
+    return package.write(checkpoint, name="test", notice="", size=size, precision=precision, adapter=None, out=out)

@@ -115,7 +115,7 @@ def predictor() -> FakePredictor:
 @pytest.fixture
 def fake(predictor: FakePredictor, monkeypatch: pytest.MonkeyPatch) -> FakePredictor:
     """The same, as the command line's model."""
-    monkeypatch.setattr("handler.florence.predictor.Predictor", lambda artifact, threads: predictor)
+    monkeypatch.setattr("handler.florence.predictor.Predictor", lambda *_: predictor)
     return predictor
 
 

@@ -26,7 +26,7 @@ class FakeManifest:
     adapter: dict[str, Any] | None = None
     precision = "fp32"
     notice = NOTICE
-    image_sizes = (96,)
+    image_size = 96
 
 
 class FakePredictor(Predictor):

@@ -16,9 +16,20 @@ PROMPTS = [[0, 5, 6, 7, 8, 2], [0, 9, 2]]
 ANSWER = [2, 0, 11, 12, 13]
 
 
-@pytest.mark.parametrize(("base", "size"), [("tiny", 96), ("tiny", 80), ("miniature", 128), ("miniature", 160)])
-def test_features_and_scores_are_transformers_own(base: str, size: int, tmp_path: Path) -> None:
-    """At 80 and 160 pixels the windows of some stages are padded."""
+@pytest.mark.parametrize(
+    ("base", "size", "seen"),
+    [
+        ("tiny", 96, 96),
+        ("tiny", 80, 80),
+        ("miniature", 128, 128),
+        ("miniature", 160, 160),
+        ("miniature", 384, 96),
+        ("miniature", 64, 192),
+    ],
+)
+def test_features_and_scores_are_transformers_own(base: str, size: int, seen: int, tmp_path: Path) -> None:
+    """`size`: what the graph is laid out for; `seen`: the image's. At 80 and 160 pixels the windows of some stages are
+    padded."""
     if base == "tiny":
         (tmp_path / "checkpoint").mkdir()
         checkpoints.save_native(tmp_path / "checkpoint")
@@ -27,8 +38,8 @@ def test_features_and_scores_are_transformers_own(base: str, size: int, tmp_path
         loaded = checkpoint.load(ROOT / "models" / "mini-checkpoint")
     model = checkpoint.to_transformers(loaded)
     (tmp_path / "artifact").mkdir()
-    engine = Engine(tmp_path / "artifact", artifacts.write(loaded, size, tmp_path / "artifact"), threads=1)
-    pixels = np.random.default_rng(0).normal(size=(1, 3, size, size)).astype(np.float32)
+    engine = Engine(tmp_path / "artifact", artifacts.write(loaded, size, tmp_path / "artifact"))
+    pixels = np.random.default_rng(0).normal(size=(1, 3, seen, seen)).astype(np.float32)
     features = engine.see(pixels)
     expected = model.get_image_features(torch.from_numpy(pixels)).pooler_output.numpy()
     assert features.shape == expected.shape

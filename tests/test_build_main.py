@@ -24,7 +24,7 @@ SAMPLE = ROOT / "handler" / "page" / "samples" / "shapes-1.png"
 
 
 def _build(out: Path, *more: str) -> int:
-    return main(["--base", str(CHECKPOINT), "--out", str(out), "--sizes", "128", *more])
+    return main(["--base", str(CHECKPOINT), "--out", str(out), "--size", "128", *more])
 
 
 def _bytes(folder: Path) -> dict[str, bytes]:
@@ -37,18 +37,19 @@ def test_the_same_checkpoint_gives_the_same_bytes_and_a_served_caption(
     assert _build(tmp_path / "one", "--name", "mini") == 0
     out, err = capsys.readouterr()
     first, *report = out.splitlines()
-    assert first == f"{tmp_path / 'one'}: mini, int8, 5.6 MB"
+    assert first == f"{tmp_path / 'one'}: mini, int8, 5.7 MB"
     assert [line.split()[0] for line in report] == ["images", *verify.THRESHOLDS, "score_difference"]
     assert err == ""  # nothing of the progress where no one watches
     assert _build(tmp_path / "two", "--name", "mini") == 0
     assert _bytes(tmp_path / "one") == _bytes(tmp_path / "two")
     manifest = artifact.read_manifest(tmp_path / "one")
-    artifact.verify_hashes(tmp_path / "one", manifest)
+    artifact.verify_hashes(tmp_path / "one")
     assert manifest.precision == "int8"
-    assert {task: len(answer) > 8 for task, answer in (manifest.golden or {}).items()} == {
+    assert {task: len(answer) > 4 for task, answer in manifest.golden.answers.items()} == {
         "caption": True,
         "detect": True,
     }
+    assert manifest.golden.size == 128  # at half and at a quarter it does not know what it sees
     for name, bar in verify.THRESHOLDS.items():
         assert manifest.verification[name] >= bar
     result = Predictor(tmp_path / "one").predict(SAMPLE.read_bytes(), [Ask(tasks.find("caption"))])
@@ -89,12 +90,21 @@ def test_a_terminal_sees_what_is_under_way(
 def test_an_artifact_that_is_sure_of_nothing_is_built_and_loads(tmp_path: Path) -> None:
     """Random weights: the gate reports, and the golden case has next to nothing to compare."""
     checkpoints.save_native(tmp_path / "base")
-    options = ["--sizes", "64", "--gate", "report", "--out", str(tmp_path / "out")]
+    options = ["--size", "64", "--gate", "report", "--out", str(tmp_path / "out")]
     assert main(["--base", str(tmp_path / "base"), *options]) == 0
     golden = artifact.read_manifest(tmp_path / "out").golden
     assert golden is not None
-    assert {task: len(answer) < 16 for task, answer in golden.items()} == {"caption": True, "detect": True}
+    assert {task: len(answer) < 8 for task, answer in golden.answers.items()} == {"caption": True, "detect": True}
+    assert golden.size == 16  # no size makes it surer: the one that takes least time
     Predictor(tmp_path / "out").self_test()
+
+
+def test_greedy_whatever_the_checkpoint_says(tmp_path: Path) -> None:
+    checkpoints.save_native(tmp_path / "base")
+    options = ["--base", str(tmp_path / "base"), "--size", "64", "--gate", "report"]
+    for beams, found in (([], 3), (["--beams", "1"], 1)):
+        assert main([*options, *beams, "--out", str(tmp_path / "out")]) == 0
+        assert artifact.read_manifest(tmp_path / "out").generation.num_beams == found
 
 
 def test_a_folder_with_other_files_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -126,24 +136,24 @@ def test_an_adapter_is_fused_for_what_it_was_trained_for(tmp_path: Path, lora: P
 
 
 @pytest.mark.parametrize(
-    ("sizes", "changes", "message"),
+    ("size", "changes", "message"),
     [
-        (["96", "128"], {}, "lora was trained at 128 pixels, not 96 (--sizes 128); --accept-mismatch fuses"),
-        (["128"], {"prompts": "f" * 64}, "lora was trained with other prompts than this version asks"),
-        (["96"], {"prompts": "f" * 64}, "not 96 (--sizes 128) and with other prompts"),
+        ("96", {}, "lora was trained at 128 pixels, not 96 (--size 128); --accept-mismatch fuses"),
+        ("128", {"prompts": "f" * 64}, "lora was trained with other prompts than this version asks"),
+        ("96", {"prompts": "f" * 64}, "not 96 (--size 128) and with other prompts"),
     ],
 )
 def test_an_adapter_trained_for_something_else_is_refused_unless_told_otherwise(
     tmp_path: Path,
     lora: Path,
-    sizes: list[str],
+    size: str,
     changes: dict[str, str],
     message: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     file = lora / "training.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
-    asked = ("--adapter", str(lora), "--sizes", *sizes, "--gate", "report")
+    asked = ("--adapter", str(lora), "--size", size, "--gate", "report")
     assert _build(tmp_path / "out", *asked) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -54,12 +54,11 @@ DRY_RUN = {  # `make` says what it would do
 ON_AWS = ("aws", "curl --aws-sigv4", ".venv-sam/bin/sam delete")  # test_docs_deploy holds them to AWS's description
 FLORENCE = "5ca5edf5bd017b9919c05d08aebef5e4c7ac3bac"  # the hub's commit
 STAND_INS = {  # {base} and {adapter} are tiny and random, so that the gate can only report; {world} is 24 pictures
-    f"BASE=microsoft/Florence-2-base REVISION={FLORENCE}": "BASE='{base} --sizes 96 --gate report'",
+    f"BASE=microsoft/Florence-2-base REVISION={FLORENCE}": "BASE='{base} --size 96 --gate report'",
     "ADAPTER=path/to/adapter": "ADAPTER={adapter}",
     "florence-community/Florence-2-base --revision COMMIT": "models/mini-checkpoint",
     "path/to/coco": "{world}",
     "size 384": "size 128",
-    "sizes 384": "sizes 128",
     "--num_processes 2": "--num_processes 1",  # test_training_resume runs two
 }
 LOCAL = (".*", "__pycache__", "artifacts", "node_modules", "output", "runs")  # no part of the project

@@ -53,7 +53,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Both:
     model: Any = checkpoint.to_transformers(loaded)
     out = tmp_path_factory.mktemp("artifact")
     manifest = artifacts.write(loaded, 128, out)
-    engine, tokenizer = Engine(out, manifest, threads=1), Tokenizer.load(out / TOKENIZER)
+    engine, tokenizer = Engine(out, manifest), Tokenizer.load(out / TOKENIZER)
 
     def answer(
         index: int, task: str, settings: dict[str, Any], steps: int = 1000

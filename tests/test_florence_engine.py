@@ -2,11 +2,12 @@
 
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import artifacts
 import numpy as np
-import onnxruntime
 import pytest
 from conftest import ROOT
 
@@ -17,7 +18,7 @@ from handler.florence.errors import ArtifactError
 
 MINI = ROOT / "models" / "mini"
 MANIFEST = artifact.read_manifest(MINI)
-SIZE = MANIFEST.image_sizes[0]
+SIZE = MANIFEST.image_size
 PLACES = (SIZE // 32) ** 2 + 1  # of the image: the vision tower's grid, and its mean
 HEADS, WIDTH = MANIFEST.decoder_heads, MANIFEST.head_width
 PROMPT, LONGER = [0, 5, 6, 7, 2], [0, 9, 8, 7, 6, 5, 4, 2]
@@ -26,7 +27,7 @@ IDS = np.array([[2, 0, 40, 41, 42, 43, 44, 45]])
 
 @pytest.fixture(scope="module")
 def engine() -> Engine:
-    return Engine(MINI, MANIFEST, threads=1)
+    return Engine(MINI, MANIFEST)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def features(engine: Engine) -> np.ndarray:
 def exact(tmp_path_factory: pytest.TempPathFactory) -> Engine:
     """The same weights in fp32."""
     out = tmp_path_factory.mktemp("artifact")
-    return Engine(out, artifacts.write(checkpoint.load(ROOT / "models" / "mini-checkpoint"), SIZE, out), threads=1)
+    return Engine(out, artifacts.write(checkpoint.load(ROOT / "models" / "mini-checkpoint"), SIZE, out))
 
 
 def test_an_image_becomes_features(features: np.ndarray) -> None:
@@ -138,11 +139,23 @@ def test_threads_elsewhere_are_the_cores_of_this_process(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(("named", "expected"), [(None, 2), (3, 3)])
-def test_the_sessions_take_that_many_threads(named: int | None, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "3538")
-    engine = Engine(MINI, MANIFEST, named)
-    sessions: list[onnxruntime.InferenceSession] = [*engine._vision.values(), engine._encoder, engine._decoder]
-    assert [one.get_session_options().intra_op_num_threads for one in sessions] == [expected] * 3
+def test_a_process_computes_with_that_many_threads(named: int | None, expected: int) -> None:
+    """The one that asks is one of them; a second engine brings no more."""
+    script = f"""
+import os
+from pathlib import Path
+from handler.florence import artifact
+from handler.florence.engine import Engine
+folder = Path("models/mini")
+import onnxruntime  # whose own threads are counted before
+before = len(os.listdir("/proc/self/task"))
+for _ in range(2):
+    Engine(folder, artifact.read_manifest(folder), {named})
+    print(len(os.listdir("/proc/self/task")) - before + 1)
+"""
+    environment = os.environ | {"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "3538"}
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.stdout.split() == [str(expected)] * 2, done.stderr
 
 
 def test_a_damaged_graph_is_refused_by_name(tmp_path: Path) -> None:
@@ -151,4 +164,4 @@ def test_a_damaged_graph_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / artifact.DECODER).write_bytes(b"no graph")
     path = re.escape(str(tmp_path / artifact.DECODER))
     with pytest.raises(ArtifactError, match=rf"{path} cannot be loaded: .*Build the artifact again"):
-        Engine(tmp_path, MANIFEST, threads=1)
+        Engine(tmp_path, MANIFEST)

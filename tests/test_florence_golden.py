@@ -62,13 +62,13 @@ def test_words_are_equal_and_locations_near(found: list[int], alike: bool) -> No
 
 
 def test_the_miniature_answers_its_own() -> None:
-    predictor = Predictor(MINI, threads=1)
+    predictor = Predictor(MINI)
     predictor.self_test()
     kept = predictor.manifest.golden
     assert kept is not None
-    assert set(kept) == set(golden.TASKS)
-    assert predictor._tokenizer.decode(kept["caption"]).startswith("A ")
-    assert any(token in predictor._tokenizer.location_ids for token in kept["detect"])
+    assert set(kept.answers) == set(golden.TASKS)
+    assert predictor._tokenizer.decode(kept.answers["caption"]).startswith("A ")
+    assert any(token in predictor._tokenizer.location_ids for token in kept.answers["detect"])
 
 
 @pytest.fixture
@@ -99,32 +99,33 @@ def garble(folder: Path) -> None:
 
 def test_nonsense_is_refused_by_name(copy: Path) -> None:
     garble(copy)
-    predictor = Predictor(copy, threads=1)  # nothing else finds out
+    predictor = Predictor(copy)  # nothing else finds out
     with pytest.raises(ArtifactError, match="copied-artifact answers its golden case wrongly: caption is"):
         predictor.self_test()
 
 
 def test_other_answers_than_the_builds_are_refused(copy: Path) -> None:
     kept = json.loads((copy / artifact.MANIFEST).read_text())["golden"]
-    place = next(i for i, token in enumerate(kept["detect"]) if token > 400)
+    answers = kept["answers"]
+    place = next(i for i, token in enumerate(answers["detect"]) if token > 400)
     for moved, bad in ((golden.NEAR, False), (golden.NEAR + 1, True)):
-        detect = [token + moved * (i == place) for i, token in enumerate(kept["detect"])]
-        tell(copy, golden=kept | {"detect": detect})
+        detect = [token + moved * (i == place) for i, token in enumerate(answers["detect"])]
+        tell(copy, golden=kept | {"answers": answers | {"detect": detect}})
         if bad:
             with pytest.raises(ArtifactError, match=r"detect is .* instead of .*onnxruntime"):
-                Predictor(copy, threads=1).self_test()
+                Predictor(copy).self_test()
         else:
-            Predictor(copy, threads=1).self_test()
+            Predictor(copy).self_test()
 
 
 def test_an_unfinished_artifact_is_not_served(copy: Path) -> None:
     tell(copy, golden=None)
     with pytest.raises(ArtifactError, match="copied-artifact holds no golden case"):
-        Predictor(copy, threads=1).self_test()
+        Predictor(copy).self_test()
 
 
 def test_what_cannot_compute_at_all_is_refused_by_name(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    predictor = Predictor(copy, threads=1)
+    predictor = Predictor(copy)
 
     def fail(*_: object) -> None:
         raise RuntimeError("no such operator")

@@ -26,7 +26,7 @@ GROUND = Ask(tasks.find("ground"), "A purple cross.")
 
 @pytest.fixture(scope="module")
 def predictor() -> Predictor:
-    return Predictor(ROOT / "models" / "mini", threads=1)
+    return Predictor(ROOT / "models" / "mini")
 
 
 def test_questions_asked_together_are_answered_as_apart(predictor: Predictor) -> None:

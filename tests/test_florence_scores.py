@@ -74,14 +74,14 @@ def test_the_miniatures_scores_again_from_the_engines(beams: int, tmp_path: Path
         shutil.copy(file, tmp_path)
     manifest = (MINI / artifact.MANIFEST).read_text().replace('"num_beams": 1', f'"num_beams": {beams}')
     (tmp_path / artifact.MANIFEST).write_text(manifest)
-    predictor = Predictor(tmp_path, threads=1)
+    predictor = Predictor(tmp_path)
     engine, tokenizer = predictor._engine, predictor._tokenizer
     assert predictor.manifest.generation.num_beams == beams
     first, found = tokenizer.location_ids.start, 0
     for sample in SAMPLES:
         data = sample.read_bytes()
         answer = predictor.predict(data, [DETECT]).predictions[0]
-        pixels = to_pixels(open_image(data).image, predictor.manifest.image_sizes[0])
+        pixels = to_pixels(open_image(data).image, predictor.manifest.image_size)
         memory = engine.encode(engine.see(pixels), [tokenizer.encode(DETECT.task.ask())])
         cache, given = engine.start(1), []  # the probabilities of every token in every place
         for id_ in (predictor.manifest.generation.decoder_start, *answer.ids[:-1]):
@@ -109,7 +109,7 @@ def test_the_miniatures_scores_again_from_the_engines(beams: int, tmp_path: Path
 
 def test_scores_tell_good_boxes_from_bad() -> None:
     """What a minimum score is for: on 100 drawn pictures the better half by score lies closer to the truth."""
-    predictor, pairs = Predictor(MINI, threads=1), []
+    predictor, pairs = Predictor(MINI), []
     for index in range(100):
         scene, buffer = shapes.draw(8, index), io.BytesIO()
         scene.image.save(buffer, "PNG")

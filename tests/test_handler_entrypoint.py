@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gc
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,6 +51,11 @@ def storage(entrypoint: ModuleType, store: Store, monkeypatch: pytest.MonkeyPatc
     """With a bucket for results."""
     monkeypatch.setattr(entrypoint, "settings", replace(entrypoint.settings, storage=Storage(results_bucket=RESULTS)))
     return store
+
+
+def test_garbage_is_collected_again_after_the_start(entrypoint: ModuleType) -> None:
+    assert gc.isenabled()
+    assert gc.get_freeze_count() > 100_000  # what the start made is not looked through again
 
 
 # Each file of the reference data and what comes of it. A status: an answer over HTTP; these events ask for paths that

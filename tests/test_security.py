@@ -90,16 +90,16 @@ def test_no_key_is_kept_or_compared_here() -> None:
 def test_a_file_of_another_build_is_refused(tmp_path: Path) -> None:
     """The fp32 artifact of the same checkpoint: every file is whole, and belongs elsewhere."""
     other = tmp_path / "other"
-    options = ["--sizes", "128", "--precision", "fp32", "--gate", "report"]
+    options = ["--size", "128", "--precision", "fp32", "--gate", "report"]
     assert main(["--base", str(ROOT / "models" / "mini-checkpoint"), "--out", str(other), *options]) == 0
-    for name in (artifact.WEIGHTS, artifact.DECODER, artifact.ENCODER, artifact.vision_file(128)):
+    for name in (artifact.WEIGHTS, artifact.DECODER, artifact.ENCODER, artifact.VISION):
         copy = Path(shutil.copytree(ROOT / "models" / "mini", tmp_path / name))
         shutil.copy(other / name, copy / name)
         with pytest.raises(ArtifactError, match=re.escape(name)):
-            Predictor(copy, threads=1)
+            Predictor(copy)
         # A manifest that was made to agree hides it from the hashes: then the graphs, or the answers, tell.
         raw = json.loads((copy / artifact.MANIFEST).read_text())
         raw["files"][name] = json.loads((other / artifact.MANIFEST).read_text())["files"][name]
         (copy / artifact.MANIFEST).write_text(json.dumps(raw))
         with pytest.raises(ArtifactError, match=re.escape(name)):
-            Predictor(copy, threads=1).self_test()
+            Predictor(copy).self_test()

@@ -31,7 +31,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Knowing:
     """Stands where the predictor does and answers the truth; to picture 3 a thing that the data does not name, too."""
 
-    manifest = SimpleNamespace(name="knowing", precision="fp32", image_sizes=(128,))
+    manifest = SimpleNamespace(name="knowing", precision="fp32", image_size=128)
 
     def __init__(self, world: Path, stop: int = COUNT) -> None:
         paths = sorted((world / "images").iterdir())

@@ -40,7 +40,7 @@ def reference() -> Reference:
 
 def test_the_served_fp32_artifact_answers_the_same(reference: Reference, tmp_path: Path) -> None:
     artifacts.write(checkpoint.load(MINIATURE), 128, tmp_path)
-    served = Predictor(tmp_path, threads=1)
+    served = Predictor(tmp_path)
     for scene in SCENES:
         expected, found = answer(reference, scene).predictions, answer(served, scene).predictions
         assert [one.ids for one in found] == [one.ids for one in expected]

@@ -33,7 +33,7 @@ class Oracle:
     """Answers what `coco` says, in the predictor's words."""
 
     def __init__(self, data: coco.Coco) -> None:
-        self.manifest = SimpleNamespace(name="oracle", precision="fp32", image_sizes=[128])
+        self.manifest = SimpleNamespace(name="oracle", precision="fp32", image_size=128)
         self._truth = {record.path.read_bytes(): record for record in data.records}
 
     def predict(self, image: bytes, asks: Sequence[object]) -> Any:

@@ -21,8 +21,8 @@ def prepare(contender: Contender, checkpoint: Path, out: Path) -> None:
     from handler.florence.predictor import Predictor
 
     loaded = checkpoints.load(str(checkpoint))
-    sizes = (contender.size,)
-    facts: dict[str, Any] = {"name": "benchmark", "notice": "", "sizes": sizes, "precision": "int8", "adapter": None}
+    size = contender.size
+    facts: dict[str, Any] = {"name": "benchmark", "notice": "", "size": size, "precision": "int8", "adapter": None}
     package.write(loaded, **facts, out=out)
     golden = package.write_golden(Predictor(out), out)
     package.write_manifest(loaded, **facts, verification={}, golden=golden, out=out)

@@ -1,7 +1,7 @@
 """BART: the encoder, which runs once a prompt, and the decoder, which runs once a token.
 
-Formulas: transformers' `modeling_bart.py` (LayerNorm after each residual). The tied embedding is stored once; the
-look-ups of both graphs and the output's product read the same bytes.
+Formulas: transformers' `modeling_bart.py` (LayerNorm after each residual). The tied embedding is stored once, for the
+output's product and for `handler.florence.embedding`, which looks up what these graphs call words.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,11 +18,11 @@ _OFFSET = 2  # BART's position tables begin with two unused rows
 
 
 def write_encoder(text: Text, tensors: Tensors, weights: Weights, precision: Precision) -> GraphWriter:
-    """`features` [1, T, d] and `prompt` [1, P] int64 -> `memory_key_i`, `memory_value_i` [1, h, T + P, d / h] for each
-    layer i of the decoder."""
+    """`features` [1, T, d] and the embedded prompt, `words` [1, P, d] -> `memory_key_i`, `memory_value_i`
+    [1, h, T + P, d / h] for each layer i of the decoder."""
     graph = GraphWriter("encoder", weights, precision)
     features = graph.input("features", [1, "image_tokens", text.width])
-    words = _embed(graph, graph.input("prompt", [1, "prompt_tokens"], TensorProto.INT64), text, tensors)
+    words = _scaled(graph, graph.input("words", [1, "prompt_tokens", text.width]), text)
     value = graph.node("Concat", features, words, axis=1)
     value = _place(graph, value, text, tensors, "encoder", graph.constant(0))
     heads = text.encoder_heads
@@ -53,11 +53,12 @@ def write_encoder(text: Text, tensors: Tensors, weights: Weights, precision: Pre
 
 
 def write_decoder(text: Text, tensors: Tensors, weights: Weights, precision: Precision) -> GraphWriter:
-    """One step: `ids` [B, S] int64, the caches `past_*_i` [B, h, P, d / h] (P = 0 at first), the encoder's `memory_*_i`
-    [B, h, M, d / h] and `memory_mask` [B, M] int32 (1: there) -> `scores` [B, V] of the next token, `present_*_i`."""
+    """One step: embedded tokens, `words` [B, S, d], the caches `past_*_i` [B, h, P, d / h] (P = 0 at first), the
+    encoder's `memory_*_i` [B, h, M, d / h] and `memory_mask` [B, M] int32 (1: there) -> `scores` [B, V] of the next
+    token, `present_*_i`."""
     graph, heads = GraphWriter("decoder", weights, precision), text.decoder_heads
     head = text.width // heads
-    ids = graph.input("ids", ["batch", "tokens"], TensorProto.INT64)
+    words = graph.input("words", ["batch", "tokens", text.width])
     mask = graph.input("memory_mask", ["batch", "memory"], TensorProto.INT32)
     layers = range(text.decoder_layers)
     for i in layers:
@@ -65,7 +66,7 @@ def write_decoder(text: Text, tensors: Tensors, weights: Weights, precision: Pre
             graph.input(f"past_{kind}_{i}", ["batch", heads, "past", head])
             graph.input(f"memory_{kind}_{i}", ["batch", heads, "memory", head])
     past = graph.node("Shape", "past_key_0", start=2, end=3)
-    value = _place(graph, _embed(graph, ids, text, tensors), text, tensors, "decoder", past)
+    value = _place(graph, _scaled(graph, words, text), text, tensors, "decoder", past)
     for i in layers:
         name = f"decoder.layers.{i}"
         merged = _row_product(graph, value, tensors, [f"{name}.self_attn.{part}_proj" for part in "qkv"], "qkv")
@@ -101,13 +102,12 @@ def _get(tensors: Tensors, name: str) -> tuple[np.ndarray, np.ndarray]:
     return tensors[f"model.language_model.{name}.weight"], tensors[f"model.language_model.{name}.bias"]
 
 
-def _embed(graph: GraphWriter, ids: str, text: Text, tensors: Tensors) -> str:
-    """Token ids [B, L] -> [B, L, d]."""
-    rows = graph.look_up(ids, "text.embedding", tensors["model.language_model.shared.weight"])
+def _scaled(graph: GraphWriter, words: str, text: Text) -> str:
+    """Rows of the embedding as the checkpoint wants them."""
     if not text.scale_embedding:
-        return rows
+        return words
     factor = np.array(text.width**0.5, np.float32)
-    return str(graph.node("Mul", rows, graph.weight("text.embedding.factor", lambda: factor)))
+    return str(graph.node("Mul", words, graph.weight("text.embedding.factor", lambda: factor)))
 
 
 def _place(graph: GraphWriter, value: str, text: Text, tensors: Tensors, part: str, past: str) -> str:

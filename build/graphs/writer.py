@@ -1,6 +1,6 @@
 """Writes one ONNX graph: nodes, constants, and weights that live in a shared `safetensors` file."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -81,9 +81,17 @@ class GraphWriter:
         self._initialisers.setdefault(name, helper.make_tensor(name, TensorProto.INT64, [len(values)], values))
         return name
 
-    def reshape(self, value: str, *shape: int) -> str:
+    def vector(self, *parts: int | str) -> str:
+        """A vector of int64: numbers, and values that are such vectors of one."""
+        numbers = [part for part in parts if isinstance(part, int)]
+        if len(numbers) == len(parts):
+            return self.constant(*numbers)
+        values = (self.constant(part) if isinstance(part, int) else part for part in parts)
+        return str(self.node("Concat", *values, axis=0))
+
+    def reshape(self, value: str, *shape: int | str) -> str:
         """0 keeps a dimension, -1 is the rest."""
-        return str(self.node("Reshape", value, self.constant(*shape)))
+        return str(self.node("Reshape", value, self.vector(*shape)))
 
     def norm(self, value: str, name: str, scale: np.ndarray, bias: np.ndarray) -> str:
         """LayerNorm over the last dimension."""
@@ -144,22 +152,6 @@ class GraphWriter:
         attributes = {"bits": 8, "block_size": quantise.BLOCK, "accuracy_level": 4}
         return str(self.node("MatMulNBits", *inputs, domain=MICROSOFT, **shape, **attributes))
 
-    def look_up(self, ids: str, name: str, table: np.ndarray) -> str:
-        """Rows of an embedding [V, C] that `row_product` reads too: stored once. `ids` [B, L] -> [B, L, C]."""
-        if self.precision == "fp32":
-            return str(self.node("Gather", self.weight(f"{name}.weight", lambda: table), ids))
-        self._store_blocks(name, table)
-        rows = self.node("Gather", self.weight(f"{name}.weight", _there), ids)  # [B, L, blocks, BLOCK]
-        scale = self.node(
-            "Unsqueeze", self.node("Gather", self.weight(f"{name}.scale", _there), ids), self.constant(-1)
-        )
-        centred = self.node("Sub", self.node("Cast", rows, to=TensorProto.FLOAT), self._scalar("zero_point", 128))
-        wide = self.reshape(self.node("Mul", centred, scale), 0, 0, -1)
-        if table.shape[1] % quantise.BLOCK == 0:
-            return wide
-        ends = self.constant(0), self.constant(table.shape[1]), self.constant(2)
-        return str(self.node("Slice", wide, *ends))
-
     def softmax(self, value: str) -> tuple[str, str]:
         """Over the last dimension: the exponentials and their sums, still to be divided.
 
@@ -181,23 +173,19 @@ class GraphWriter:
         """The exact Gelu, with erf."""
         return str(self.node("Gelu", value, domain=MICROSOFT))
 
-    def _scalar(self, name: str, value: float) -> str:
-        self._initialisers.setdefault(name, helper.make_tensor(name, TensorProto.FLOAT, [], [value]))
-        return name
-
     def _store_blocks(self, name: str, weight: np.ndarray) -> None:
         if f"{name}.weight" not in self.weights.tensors:
             blocks, scale = quantise.by_block(weight)
             self.weights.add(f"{name}.weight", lambda: blocks)
             self.weights.add(f"{name}.scale", lambda: scale)
 
-    def model(self, places: dict[str, tuple[int, int]]) -> onnx.ModelProto:
-        """The finished model; `places` gives each weight's offset and length in bytes in the file of weights."""
+    def model(self, places: Mapping[str, artifact.Tensor]) -> onnx.ModelProto:
+        """The finished model; `places` tells where each weight lies in the file of weights."""
         for name, proto in self._initialisers.items():
             if proto.data_location == TensorProto.EXTERNAL:
-                offset, length = places[name]
+                place = places[name]
                 del proto.external_data[:]
-                for key, value in (("location", artifact.WEIGHTS), ("offset", offset), ("length", length)):
+                for key, value in (("location", artifact.WEIGHTS), ("offset", place.offset), ("length", place.length)):
                     proto.external_data.add(key=key, value=str(value))
         graph = helper.make_graph(self.nodes, self.name, self.inputs, self.outputs, [*self._initialisers.values()])
         opsets = [helper.make_opsetid("", 18), helper.make_opsetid(MICROSOFT, 1)]

@@ -5,8 +5,8 @@ engine, which reads it.
 
     manifest.json          what this is, how it was made, and the size and sha256 of every other file
     weights.safetensors    every tensor once
-    vision_<size>.onnx     pixels -> image features; reads its tensors out of weights.safetensors
-    encoder.onnx           image features + prompt -> the decoder's memory
+    vision.onnx            pixels -> image features; reads its tensors out of weights.safetensors
+    encoder.onnx           image features + embedded prompt -> the decoder's memory
     decoder.onnx           one step
     tokenizer.json
     golden.png             a picture; the manifest holds what it must be answered with (see `golden`)
@@ -21,15 +21,10 @@ from typing import Any
 
 from .errors import ArtifactError
 
-SCHEMA = 2
+SCHEMA = 3
 MANIFEST, WEIGHTS, TOKENIZER = "manifest.json", "weights.safetensors", "tokenizer.json"
-ENCODER, DECODER = "encoder.onnx", "decoder.onnx"
+VISION, ENCODER, DECODER = "vision.onnx", "encoder.onnx", "decoder.onnx"
 GOLDEN = "golden.png"
-
-
-def vision_file(size: int) -> str:
-    """The name of the vision graph for images of `size` pixels a side."""
-    return f"vision_{size}.onnx"
 
 
 def image_tokens(size: int) -> int:
@@ -55,13 +50,21 @@ class Generation:
 
 
 @dataclass(frozen=True)
+class Golden:
+    """What the golden picture, seen at `size` pixels a side, must be answered with: the first tokens, by tasks."""
+
+    size: int
+    answers: dict[str, list[int]]
+
+
+@dataclass(frozen=True)
 class Manifest:
     """`manifest.json`."""
 
     name: str
     notice: str  # what a user must know before trusting an answer; "" if nothing
     precision: str  # int8 or fp32
-    image_sizes: tuple[int, ...]  # pixels a side; the first is the default
+    image_size: int  # pixels a side
     positions: int  # tokens that the encoder reads at most, those of the image included
     vocabulary: int
     decoder_layers: int
@@ -73,7 +76,7 @@ class Manifest:
     files: dict[str, dict[str, Any]]  # name -> {"bytes": size, "sha256": hex}
     verification: dict[str, Any]
     tools: dict[str, str]
-    golden: dict[str, list[int]] | None = None  # task -> the first tokens of its answer; None while it is being built
+    golden: Golden | None = None  # None while it is being built
     schema: int = SCHEMA
 
     @cached_property
@@ -84,6 +87,35 @@ class Manifest:
     def to_json(self) -> str:
         """The file's text: sorted, so that the same artifact has the same bytes."""
         return json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """Where a tensor lies in a file of weights: `dtype` as safetensors spells it, `offset` and `length` in bytes."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+    length: int
+
+
+def tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file by their names. The format: 8 bytes of header length, the header, raw bytes.
+
+    Raises `OSError`, and `OverflowError` or `ValueError` of what is not one.
+    """
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+    return {
+        name: Tensor(
+            facts["dtype"],
+            tuple(facts["shape"]),
+            8 + length + facts["data_offsets"][0],
+            facts["data_offsets"][1] - facts["data_offsets"][0],
+        )
+        for name, facts in header.items()
+    }
 
 
 def read_manifest(directory: Path) -> Manifest:
@@ -104,16 +136,11 @@ def read_manifest(directory: Path) -> Manifest:
     if schema != SCHEMA:
         raise ArtifactError(f"{path} is of schema {schema}, and this version reads {SCHEMA}. Build the artifact again.")
     try:
-        manifest = Manifest(
-            **{
-                **raw,
-                "image_sizes": tuple(raw["image_sizes"]),
-                "generation": Generation(**raw["generation"]),
-            }
-        )
+        parts = {"generation": Generation(**raw["generation"]), "golden": raw["golden"] and Golden(**raw["golden"])}
+        manifest = Manifest(**{**raw, **parts})
     except (KeyError, TypeError) as error:
         raise ArtifactError(f"{path} is not a manifest: {error}. Build the artifact again.") from error
-    read = {WEIGHTS, TOKENIZER, ENCODER, DECODER, *map(vision_file, manifest.image_sizes)}
+    read = {WEIGHTS, TOKENIZER, VISION, ENCODER, DECODER}
     read |= {GOLDEN} if manifest.golden is not None else set()
     if unnamed := sorted(read - manifest.files.keys()):
         raise ArtifactError(f"{path} does not name {', '.join(unnamed)}. Build the artifact again.")
@@ -131,9 +158,10 @@ def read_manifest(directory: Path) -> Manifest:
     return manifest
 
 
-def verify_hashes(directory: Path, manifest: Manifest) -> None:
-    """Reads every file and compares its sha256. Raises `ArtifactError` naming the first that differs."""
-    for name, facts in manifest.files.items():
+def verify_hashes(directory: Path) -> None:
+    """Reads every file that the manifest names and compares its sha256. Raises `ArtifactError` naming the first that
+    differs, and as `read_manifest` does."""
+    for name, facts in read_manifest(directory).files.items():
         if sha256(directory / name) != facts["sha256"]:
             raise ArtifactError(f"{directory / name} is damaged: its sha256 differs. Build the artifact again.")
 

@@ -5,13 +5,13 @@ Knows nothing about text, tasks or how the next token is chosen.
 
 import os
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 
 from . import artifact
+from .embedding import Embedding
 from .errors import ArtifactError
 
 MEGABYTES_A_CORE = 1769  # Lambda grants one vCPU for each 1,769 MB of memory
@@ -25,28 +25,31 @@ def default_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-@cache
-def _share_arena() -> None:
-    """One arena for the sessions of this process, which run in turn: with one each they hold 30 MB more at the full
-    size."""
+_set_up = False
+
+
+def _share(threads: int) -> None:
+    """Threads and memory that all sessions of this process share, set up once: they run in turn. At the full size on
+    two cores, with threads and an arena for each session, a start took 0.3 s more processor time (idle threads look for
+    work) and 30 MB more.
+    """
+    global _set_up
+    if _set_up:
+        return
+    _set_up = True
+    onnxruntime.set_global_thread_pool_sizes(threads, 1)
     memory = onnxruntime.OrtMemoryInfo(
         "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
     )
     onnxruntime.create_and_register_allocator(memory, onnxruntime.OrtArenaCfg({}))
 
 
-def _options(threads: int, spin_on: bool) -> onnxruntime.SessionOptions:
-    """`spin_on`: the threads wait for the session's next run in a loop, as the decoder's should, which comes at once.
-    Those of vision and encoder would take the decoder's cores from it: at the full size on two cores a caption took
-    353 ms instead of 309 (encoder 47 instead of 29, decoder 86 instead of 69)."""
-    _share_arena()
+def _options() -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.use_per_session_threads = False
     options.log_severity_level = 3
     options.enable_mem_pattern = False  # it lays out each run's memory anew beside the arena's: 80 MB, and no faster
     options.add_session_config_entry("session.use_env_allocators", "1")
-    if not spin_on:
-        options.add_session_config_entry("session.force_spinning_stop", "1")
     return options
 
 
@@ -80,31 +83,35 @@ class Engine:
     """The sessions of one artifact. Safe to call from one thread at a time."""
 
     def __init__(self, directory: Path, manifest: artifact.Manifest, threads: int | None = None) -> None:
-        """Raises `ArtifactError` if ONNX Runtime cannot load a graph."""
-        count = threads or default_threads()
+        """`threads`: what all engines of this process compute with; the first settles it. Raises `ArtifactError` if
+        ONNX Runtime cannot load a graph."""
+        _share(threads or default_threads())
 
-        def session(name: str, spin_on: bool = False) -> onnxruntime.InferenceSession:
-            path, options = directory / name, _options(count, spin_on)
+        def session(name: str) -> onnxruntime.InferenceSession:
+            path = directory / name
             try:
-                return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+                return onnxruntime.InferenceSession(str(path), _options(), providers=["CPUExecutionProvider"])
             except Exception as error:  # the library's errors have no common base
                 raise ArtifactError(f"{path} cannot be loaded: {error}. Build the artifact again.") from error
 
-        self._vision = {size: session(artifact.vision_file(size)) for size in manifest.image_sizes}
-        self._encoder, self._decoder = session(artifact.ENCODER), session(artifact.DECODER, spin_on=True)
+        self._vision, self._encoder = session(artifact.VISION), session(artifact.ENCODER)
+        self._decoder = session(artifact.DECODER)
+        width = manifest.decoder_heads * manifest.head_width
+        self._embedding = Embedding(directory / artifact.WEIGHTS, width)
         self._layers = range(manifest.decoder_layers)
         self._cache_shape = (manifest.decoder_heads, 0, manifest.head_width)
 
     def see(self, pixels: np.ndarray) -> np.ndarray:
-        """float32 [1, 3, S, S], S one of the artifact's sizes -> image features float32 [1, T, d]."""
-        features: np.ndarray = self._vision[pixels.shape[-1]].run(["features"], {"pixels": pixels})[0]
+        """float32 [1, 3, S, S] -> image features float32 [1, T, d]. Any S will do; the manifest's is what the graph's
+        parts are cut for."""
+        features: np.ndarray = self._vision.run(["features"], {"pixels": pixels})[0]
         return features
 
     def encode(self, features: np.ndarray, prompts: list[list[int]]) -> Memory:
         """Image features [1, T, d] and N prompts' ids -> memory of N rows, padded to the longest."""
         names = [f"memory_{kind}_{i}" for i in self._layers for kind in ("key", "value")]
         made = [
-            self._encoder.run(names, {"features": features, "prompt": np.array([prompt], np.int64)})
+            self._encoder.run(names, {"features": features, "words": self._embedding.look_up(np.array([prompt]))})
             for prompt in prompts
         ]
         lengths = [row[0].shape[2] for row in made]
@@ -129,7 +136,7 @@ class Engine:
     def step(self, ids: np.ndarray, cache: Cache, memory: Memory) -> tuple[np.ndarray, Cache]:
         """`ids` int64 [B, S], the tokens since the last step -> scores of the next token float32 [B, V], and the cache
         with them in it."""
-        feeds = {"ids": ids, "memory_mask": memory.mask}
+        feeds = {"words": self._embedding.look_up(ids), "memory_mask": memory.mask}
         for i in self._layers:
             feeds[f"past_key_{i}"], feeds[f"past_value_{i}"] = cache.keys[i], cache.values[i]
             feeds[f"memory_key_{i}"], feeds[f"memory_value_{i}"] = memory.keys[i], memory.values[i]

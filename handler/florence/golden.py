@@ -14,7 +14,7 @@ import numpy as np
 from .decoding import Decoded
 
 TASKS = ("caption", "detect")
-LONGEST = 16  # tokens of each answer: at full size a sixth of what the self-test takes; the rest is vision and encoder
+LONGEST = 8  # tokens of each answer
 NEAR = 5  # bins
 # Of a token's probability: the most that another may have had in its place. AVX-512 against AVX2, over 1,015 tokens,
 # moved logarithms of probabilities by 3e-6 at most for words and 0.03 for locations; this leaves 0.1.

@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -82,19 +82,20 @@ class Result:
 class Predictor:
     """A loaded artifact. Safe to call from one thread at a time."""
 
-    def __init__(self, directory: Path, threads: int | None = None) -> None:
-        """Raises `ArtifactError`."""
+    def __init__(self, directory: Path, threads: int | None = None, hashes: Future[None] | None = None) -> None:
+        """`hashes`: `artifact.verify_hashes`, where it is under way. Raises `ArtifactError`."""
         self.manifest = artifact.read_manifest(directory)
         self._directory = directory
         # Beside the loading of the graphs, which takes longer: hashing reads the weights at 1.7 GB/s on one core, from
-        # pages that the first answer needs anyway. Its complaint names the file, so it goes before theirs.
-        with ThreadPoolExecutor(1) as beside:
-            hashes = beside.submit(artifact.verify_hashes, directory, self.manifest)
+        # pages that the first answer needs anyway. Its complaint names the file, so it goes before the others'.
+        with ThreadPoolExecutor(2) as beside:
+            hashes = hashes or beside.submit(artifact.verify_hashes, directory)
+            tokenizer = beside.submit(Tokenizer.load, directory / artifact.TOKENIZER)
             try:
-                self._tokenizer = Tokenizer.load(directory / artifact.TOKENIZER)
                 self._engine = Engine(directory, self.manifest, threads)
             finally:
                 hashes.result()
+            self._tokenizer = tokenizer.result()
         self._until_first_token = 0.0  # seconds that vision and encoder took the last time
 
     def predict(self, image: bytes, asks: Sequence[Ask], deadline: float | None = None) -> Result:
@@ -108,7 +109,7 @@ class Predictor:
             self._check(ask)
         clock = [time.perf_counter()]
         picture = open_image(image)
-        pixels = to_pixels(picture.image, self.manifest.image_sizes[0])
+        pixels = to_pixels(picture.image, self.manifest.image_size)
         clock.append(time.perf_counter())
         if deadline is not None and clock[-1] + self._until_first_token >= deadline:
             raise OutOfTime("Too little time is left to look at the image; try again.")
@@ -148,13 +149,14 @@ class Predictor:
 
         Raises `ArtifactError` where the answers are not those that the build wrote down.
         """
-        if self.manifest.golden is None:
+        case = self.manifest.golden
+        if case is None:
             raise ArtifactError(f"{self._directory} holds no golden case. Build the artifact again.")
         try:
-            found = self.draft((self._directory / artifact.GOLDEN).read_bytes())
+            found = self._draft((self._directory / artifact.GOLDEN).read_bytes(), case.size)
         except Exception as error:  # ONNX Runtime's errors have no common base
             raise ArtifactError(f"{self._directory} cannot answer its golden case: {error}") from error
-        for task, expected in self.manifest.golden.items():
+        for task, expected in case.answers.items():
             if not golden.same(expected, found[task].ids, self._tokenizer.location_ids):
                 said, wanted = self._tokenizer.decode(found[task].ids), self._tokenizer.decode(expected)
                 raise ArtifactError(
@@ -164,9 +166,14 @@ class Predictor:
                     "artifact again."
                 )
 
-    def draft(self, image: bytes) -> dict[str, decoding.Decoded]:
-        """The first tokens of the golden tasks' answers, without beams, by the tasks' names. Raises `ImageError`."""
-        features = self._engine.see(to_pixels(open_image(image).image, self.manifest.image_sizes[0]))
+    def certain(self, image: bytes, size: int) -> artifact.Golden:
+        """What a golden case of this picture at `size` pixels has to be answered with. Raises `ImageError`."""
+        places, found = self._tokenizer.location_ids, self._draft(image, size)
+        return artifact.Golden(size, {name: golden.certain(one, places) for name, one in found.items()})
+
+    def _draft(self, image: bytes, size: int) -> dict[str, decoding.Decoded]:
+        """The first tokens of the golden tasks' answers, without beams, by the tasks' names."""
+        features = self._engine.see(to_pixels(open_image(image).image, size))
         prompts = [self._tokenizer.encode(tasks.find(name).ask()) for name in golden.TASKS]
         memory = self._engine.encode(features, prompts)
         generation = replace(self.manifest.generation, forced_eos=None)  # the answers go on
@@ -174,14 +181,9 @@ class Predictor:
         decoded = decoding.greedy(self._engine, memory, limits, generation, self._tokenizer.location_ids)
         return dict(zip(golden.TASKS, decoded, strict=True))
 
-    def certain(self, image: bytes) -> dict[str, list[int]]:
-        """What a golden case of this picture has to be answered with, by the tasks' names. Raises `ImageError`."""
-        locations_ = self._tokenizer.location_ids
-        return {name: golden.certain(one, locations_) for name, one in self.draft(image).items()}
-
     def _check(self, ask: Ask) -> None:
         """Raises `TaskInputError` where the input does not fit the task, or the encoder."""
-        room = self.manifest.positions - artifact.image_tokens(self.manifest.image_sizes[0])
+        room = self.manifest.positions - artifact.image_tokens(self.manifest.image_size)
         tokens = len(self._tokenizer.encode(ask.prompt((1, 1))))
         if tokens > room:
             raise TaskInputError(
