@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from onnx import TensorProto
 
+from handler.florence import embedding
+
 from ..architecture import Text
 from .writer import MICROSOFT, Activation, GraphWriter, Precision, Weights
 
@@ -93,7 +95,7 @@ def write_decoder(text: Text, tensors: Tensors, weights: Weights, precision: Pre
         value = _norm_of_sum(graph, hidden, value, tensors, f"{name}.final_layer_norm")
     last = graph.node("Slice", value, graph.constant(-1), graph.constant(2**31), graph.constant(1))
     table = tensors["model.language_model.shared.weight"]
-    scores = graph.row_product(last, "text.embedding", table, tensors.get("lm_head.bias"))
+    scores = graph.row_product(last, embedding.NAME, table, tensors.get("lm_head.bias"))
     graph.output(graph.node("Squeeze", scores, graph.constant(1)), "scores", ["batch", text.vocabulary])
     return graph
 
@@ -107,7 +109,7 @@ def _scaled(graph: GraphWriter, words: str, text: Text) -> str:
     if not text.scale_embedding:
         return words
     factor = np.array(text.width**0.5, np.float32)
-    return str(graph.node("Mul", words, graph.weight("text.embedding.factor", lambda: factor)))
+    return str(graph.node("Mul", words, graph.weight(f"{embedding.NAME}.factor", lambda: factor)))
 
 
 def _place(graph: GraphWriter, value: str, text: Text, tensors: Tensors, part: str, past: str) -> str:

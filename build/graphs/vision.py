@@ -27,8 +27,9 @@ def write(vision: Vision, tensors: Tensors, size: int, weights: Weights, precisi
 
 
 class _Grid:
-    """The places of one stage: `usual` a side at the graph's own size; the rest are vectors of one int64, computed from
-    the image at hand: `side`, `whole` (a side that windows fill) and `count` (windows a side)."""
+    """The places of one stage: `usual` a side at the graph's own size, with `usual_count` windows; the rest are vectors
+    of one int64, computed from the image at hand: `side`, `count` (windows a side), `whole` (a side that windows fill)
+    and `missing` (what that adds to `side`)."""
 
     def __init__(self, graph: GraphWriter, value: str, usual: int, window: int) -> None:
         """`value` [1, H, W, C]."""

@@ -13,13 +13,13 @@ import numpy as np
 from . import artifact
 from .errors import ArtifactError
 
-WEIGHT, SCALE = "text.embedding.weight", "text.embedding.scale"
+NAME = "text.embedding"  # of its tensors: NAME.weight, and NAME.scale in int8
 _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "U8": np.dtype("u1")}
 _ZERO = np.float32(128)  # the zero point of `build.quantise.by_block`
 
 
 class Embedding:
-    """The rows of `text.embedding`: float32 [V, d], or int8 by blocks as `build.quantise.by_block` writes them."""
+    """The rows of `NAME`: float32 [V, d], or int8 by blocks as `build.quantise.by_block` writes them."""
 
     def __init__(self, path: Path, width: int) -> None:
         """`path`: the file of weights; `width`: d. Raises `ArtifactError` if the table is not there."""
@@ -27,8 +27,8 @@ class Embedding:
             places = artifact.tensors(path)
             with path.open("rb") as file:
                 whole = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            self._rows = _view(whole, places[WEIGHT])
-            self._scale = _view(whole, places[SCALE]) if self._rows.dtype == np.uint8 else None
+            self._rows = _view(whole, places[f"{NAME}.weight"])
+            self._scale = _view(whole, places[f"{NAME}.scale"]) if self._rows.dtype == np.uint8 else None
         except (OSError, KeyError, OverflowError, ValueError) as error:
             raise ArtifactError(f"{path} holds no embedding: {error}. Build the artifact again.") from error
         self._width = width
