@@ -17,7 +17,9 @@ help: ## what there is
 run: .venv/run.stamp ## serve the page and the API on this machine: [PORT=8080] [MODEL=DIR]
 	.venv/bin/python -m handler serve --port $(PORT) $(if $(MODEL),--artifact $(MODEL))
 
-test: .venv/dev.stamp .venv-sam/stamp ## all tests (Debian's chromium, chromium-driver, qemu-user and nodejs are needed)
+# Ten seconds, and only where it can be made: elsewhere the test of arm64 says what it lacks.
+ARM64 = $(if $(wildcard /usr/bin/mmdebstrap),.venv-arm64/stamp)
+test: .venv/dev.stamp .venv-sam/stamp $(ARM64) ## all tests (Debian's chromium, chromium-driver, qemu-user, mmdebstrap and nodejs are needed)
 	.venv/bin/python -m pytest
 
 picture: .venv/dev.stamp ## take docs/page.png, the README's picture, again
@@ -184,6 +186,19 @@ lock: .venv/dev.stamp ## pin the newest versions of the runtime, of the image an
 .venv-sam/stamp: requirements/sam.txt
 	$(PYTHON) -m venv .venv-sam
 	.venv-sam/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements/sam.txt
+	@touch $@
+
+# Debian's Python for arm64 and the locked wheels, for qemu to run out of this folder. ONNX Runtime would read of this
+# machine's CPUs in /proc and crash; where the lists of CPUs are empty it asks the kernel, which qemu answers for.
+.venv-arm64/stamp: requirements/run.txt | .venv/bin/python
+	rm -rf .venv-arm64
+	mkdir -p .venv-arm64/root/sys/devices/system/cpu
+	mmdebstrap --quiet --variant=extract --architectures=arm64 \
+	  --include=python3.11-minimal,libpython3.11-stdlib,libstdc++6 bookworm - \
+	  | tar --extract --directory .venv-arm64/root --exclude './dev/*'
+	touch .venv-arm64/root/sys/devices/system/cpu/possible .venv-arm64/root/sys/devices/system/cpu/present
+	$(PIP_INSTALL) --no-deps --requirement requirements/run.txt --target .venv-arm64/packages --python-version 3.11 \
+	  --only-binary :all: --platform manylinux2014_aarch64 --platform manylinux_2_28_aarch64
 	@touch $@
 
 # The benchmark's contenders must not disturb the other locks.

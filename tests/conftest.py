@@ -18,8 +18,9 @@ from handler import telemetry
 from handler.api import create_app
 from handler.florence.tokenizer import Tokenizer, complete
 
-# The fixtures of the tests that open a page, that need buckets, and that run the function under the emulator.
-pytest_plugins = ("browser", "buckets", "emulator")
+# The fixtures of the tests that open a page, that need buckets, that compare CPUs, and that run the function under the
+# emulator.
+pytest_plugins = ("browser", "buckets", "elsewhere", "emulator")
 
 # transformers and huggingface_hub must never try the network from a test.
 os.environ["HF_HUB_OFFLINE"] = "1"

@@ -2,8 +2,8 @@
 
 Activations stay [1, H, W, C] between blocks: each depthwise convolution sits between one pair of Transposes, which
 ONNX Runtime folds into its own layout; its residual is folded into the kernel's centre. The convolutions between the
-stages are products over patches: in int8 three times as fast, and the same on every CPU, as fp32 sums over channels
-are not. Formulas: transformers' `modeling_florence2.py`.
+stages are products over patches: in int8 three times as fast, and the same on every x86-64 CPU, as fp32 sums over
+channels are not. Formulas: transformers' `modeling_florence2.py`.
 """
 
 from collections.abc import Mapping, Sequence
