@@ -8,6 +8,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ from handler.florence.errors import FlorenceError
 from handler.florence.predictor import Predictor
 
 from . import adapter as adapters
-from . import checkpoint, package, verify
+from . import checkpoint, package, search, verify
 from .errors import BuildError
-from .graphs.writer import Precision
+from .precision import FP32, Precision
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -62,32 +63,35 @@ def build(options: argparse.Namespace) -> None:
         tqdm.write(
             f"fused {len(landings)} pairs of {lora.name}; largest change {max(one.largest for one in landings):.4g}"
         )
-    facts: dict[str, Any] = {
-        "name": options.name or out.name,
-        "notice": options.notice,
-        "size": options.size,
-        "adapter": adapter,
-    }
+    facts = package.Facts(options.name or out.name, options.notice, options.size, adapter)
+    write = partial(package.write, loaded, facts)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
         packed, reference = Path(scratch, "packed"), Path(scratch, "reference")
-        precisions: tuple[tuple[Path, Precision], ...] = ((packed, options.precision), (reference, "fp32"))
-        for folder, precision in precisions:
-            doing.set_description_str(f"writing {precision}")
+        precision = Precision(options.precision)
+        for folder, one in ((packed, precision), (reference, FP32)):
+            doing.set_description_str(f"writing {one.usual}")
             folder.mkdir()
-            package.write(loaded, **facts, precision=precision, out=folder)
+            layers = write(one, folder)
         doing.close()
+        expected = verify.answers(Predictor(reference), images, "answering in fp32")
+        figures = verify.compare(expected, verify.answers(Predictor(packed), images))
+        if options.gate == "fail" and (low := verify.shortfalls(figures)):
+            tqdm.write(f"int8 throughout does not hold: {', '.join(low)}; looking for the layers to keep in fp32")
+            precision, figures = search.keep_worst(write, layers, expected, images, packed)
         predictor = Predictor(packed)
-        figures = verify.compare(Predictor(reference), predictor, images)
-        if options.gate == "fail":
-            verify.check(figures)
         manifest = package.write_manifest(
             loaded,
-            **facts,
-            precision=options.precision,
-            verification={**figures, "gate": options.gate, "thresholds": verify.THRESHOLDS},
+            facts,
+            precision,
+            packed,
+            verification={
+                **figures,
+                "gate": options.gate,
+                "thresholds": verify.THRESHOLDS,
+                "kept_in_fp32": [*precision.others],
+            },
             golden=package.write_golden(predictor, packed),
-            out=packed,
         )
         Predictor(packed).self_test()
         if out.exists():
@@ -98,6 +102,8 @@ def build(options: argparse.Namespace) -> None:
     for name, value in figures.items():
         bar = f"  (at least {verify.THRESHOLDS[name]})" if name in verify.THRESHOLDS else ""
         print(f"  {name:<17} {value:g}{bar}")
+    if precision.others:
+        print(f"  kept in fp32      {', '.join(precision.others)}")
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -133,7 +139,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--gate",
         choices=("fail", "report"),
         default="fail",
-        help="what to do if int8 answers differently from fp32 (default: %(default)s)",
+        help="what to do if int8 answers differently from fp32: keep the layers that it harms most in fp32 and fail if "
+        "that does not help, or report it (default: %(default)s)",
     )
     return parser.parse_args(argv)
 

@@ -1,11 +1,9 @@
 """Tensors and graphs -> the artifact's files, byte for byte the same for the same input."""
 
 import shutil
-from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import onnx
 import onnxruntime
 import safetensors
@@ -17,50 +15,37 @@ import transformers
 from handler.florence import artifact, tokenizer
 from handler.florence.predictor import Predictor
 
-from .architecture import Architecture
 from .checkpoint import Checkpoint
 from .graphs import text, vision
-from .graphs.writer import Precision, Weights
+from .graphs.writer import Weights
+from .precision import Precision
 
 SAMPLES = Path(__file__).parents[1] / "handler" / "page" / "samples"  # our own pictures: an artifact may carry one
 
 
-def write(
-    checkpoint: Checkpoint,
-    *,
-    name: str,
-    notice: str,
-    size: int,
-    precision: Precision,
-    adapter: dict[str, object] | None,
-    out: Path,
-) -> artifact.Manifest:
-    """Writes an artifact into the empty folder `out`: not verified yet, and without a golden case."""
-    tensors = {tensor_name: tensor.numpy() for tensor_name, tensor in checkpoint.tensors.items()}
-    _write_graphs(checkpoint.architecture, tensors, size, precision, out)
+@dataclass(frozen=True)
+class Facts:
+    """What the manifest tells beside the checkpoint: `size` of the images in pixels a side, `adapter` as fused."""
+
+    name: str
+    notice: str
+    size: int
+    adapter: dict[str, object] | None = None
+
+
+def write(checkpoint: Checkpoint, facts: Facts, precision: Precision, out: Path) -> tuple[str, ...]:
+    """Writes an artifact into the empty folder `out`, not verified yet and without a golden case; returns the names of
+    its layers."""
+    layers = _write_graphs(checkpoint, facts.size, precision, out)
     _write_tokenizer(checkpoint, out)
-    return write_manifest(
-        checkpoint,
-        name=name,
-        notice=notice,
-        size=size,
-        precision=precision,
-        adapter=adapter,
-        verification={},
-        golden=None,
-        out=out,
-    )
+    write_manifest(checkpoint, facts, precision, out)
+    return layers
 
 
-def _write_graphs(
-    architecture: Architecture,
-    tensors: Mapping[str, np.ndarray],
-    size: int,
-    precision: Precision,
-    out: Path,
-) -> None:
-    """Writes `weights.safetensors` and the graphs that read it."""
-    weights = Weights()
+def _write_graphs(checkpoint: Checkpoint, size: int, precision: Precision, out: Path) -> tuple[str, ...]:
+    """Writes `weights.safetensors` and the graphs that read it; returns the names of the layers."""
+    architecture, weights = checkpoint.architecture, Weights()
+    tensors = {name: tensor.numpy() for name, tensor in checkpoint.tensors.items()}
     writers = {
         artifact.VISION: vision.write(architecture.vision, tensors, size, weights, precision),
         artifact.ENCODER: text.write_encoder(architecture.text, tensors, weights, precision),
@@ -73,6 +58,7 @@ def _write_graphs(
     for name, writer in writers.items():
         model = writer.model(places)
         (out / name).write_bytes(model.SerializeToString(deterministic=True))
+    return tuple(layer for writer in writers.values() for layer in writer.layers)
 
 
 def _write_tokenizer(checkpoint: Checkpoint, out: Path) -> None:
@@ -101,25 +87,21 @@ def write_golden(predictor: Predictor, out: Path) -> artifact.Golden:
 
 def write_manifest(
     checkpoint: Checkpoint,
-    *,
-    name: str,
-    notice: str,
-    size: int,
+    facts: Facts,
     precision: Precision,
-    adapter: dict[str, object] | None,
-    verification: dict[str, object],
-    golden: artifact.Golden | None,
     out: Path,
+    verification: dict[str, object] | None = None,
+    golden: artifact.Golden | None = None,
 ) -> artifact.Manifest:
     """Writes `manifest.json` over the files that are in `out`."""
     described = checkpoint.architecture
     generation, positions = described.generation, described.text.max_positions
     longest = min(generation.max_length or positions, positions)
     manifest = artifact.Manifest(
-        name=name,
-        notice=notice,
-        precision=precision,
-        image_size=size,
+        name=facts.name,
+        notice=facts.notice,
+        precision=precision.usual,
+        image_size=facts.size,
         positions=positions,
         vocabulary=described.text.vocabulary,
         decoder_layers=described.text.decoder_layers,
@@ -132,13 +114,13 @@ def write_manifest(
             "licence": checkpoint.licence,
             "sha256": dict(checkpoint.sha256),
         },
-        adapter=adapter,
+        adapter=facts.adapter,
         files={
             path.name: {"bytes": path.stat().st_size, "sha256": artifact.sha256(path)}
             for path in sorted(out.iterdir())
             if path.name != artifact.MANIFEST
         },
-        verification=verification,
+        verification=verification or {},
         golden=golden,
         tools={module.__name__: module.__version__ for module in (onnx, onnxruntime, safetensors, torch, transformers)},
     )

@@ -4,10 +4,11 @@ from pathlib import Path
 
 from build import package
 from build.checkpoint import Checkpoint
-from build.graphs.writer import Precision
+from build.precision import Kind, Precision
 from handler.florence import artifact
 
 
-def write(checkpoint: Checkpoint, size: int, out: Path, precision: Precision = "fp32") -> artifact.Manifest:
+def write(checkpoint: Checkpoint, size: int, out: Path, precision: Kind = "fp32") -> artifact.Manifest:
     """An artifact of this checkpoint for images of `size` pixels."""
-    return package.write(checkpoint, name="test", notice="", size=size, precision=precision, adapter=None, out=out)
+    package.write(checkpoint, package.Facts("test", "", size), Precision(precision), out)
+    return artifact.read_manifest(out)

@@ -66,17 +66,6 @@ def test_the_committed_miniature_is_what_the_command_builds(tmp_path: Path) -> N
     assert sum(path.stat().st_size for path in committed.iterdir()) <= 8_000_000
 
 
-def test_a_failed_gate_leaves_nothing_behind(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setitem(verify.THRESHOLDS, "captions_equal", 1.01)
-    assert _build(tmp_path / "out") == 1
-    assert "captions_equal 1.000 < 1.01" in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
-    assert _build(tmp_path / "out", "--gate", "report") == 0
-    assert artifact.read_manifest(tmp_path / "out").verification["gate"] == "report"
-
-
 def test_a_terminal_sees_what_is_under_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,7 +10,7 @@ import safetensors.numpy
 from conftest import ROOT
 
 from build import checkpoint, quantise
-from build.graphs.writer import Precision
+from build.precision import Kind
 from handler.florence import artifact
 from handler.florence.embedding import Embedding
 from handler.florence.errors import ArtifactError
@@ -25,7 +25,7 @@ def table() -> np.ndarray:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_rows_are_the_checkpoints(precision: Precision, table: np.ndarray, tmp_path: Path) -> None:
+def test_rows_are_the_checkpoints(precision: Kind, table: np.ndarray, tmp_path: Path) -> None:
     loaded = checkpoint.load(ROOT / "models" / "mini-checkpoint")
     artifacts.write(loaded, 128, tmp_path, precision)
     rows = Embedding(tmp_path / artifact.WEIGHTS, table.shape[1]).look_up(IDS)

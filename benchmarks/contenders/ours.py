@@ -18,14 +18,12 @@ def prepare(contender: Contender, checkpoint: Path, out: Path) -> None:
     """The artifact, for the contender's size alone."""
     from build import checkpoint as checkpoints
     from build import package
+    from build.precision import INT8
     from handler.florence.predictor import Predictor
 
-    loaded = checkpoints.load(str(checkpoint))
-    size = contender.size
-    facts: dict[str, Any] = {"name": "benchmark", "notice": "", "size": size, "precision": "int8", "adapter": None}
-    package.write(loaded, **facts, out=out)
-    golden = package.write_golden(Predictor(out), out)
-    package.write_manifest(loaded, **facts, verification={}, golden=golden, out=out)
+    loaded, facts = checkpoints.load(str(checkpoint)), package.Facts("benchmark", "", contender.size)
+    package.write(loaded, facts, INT8, out)
+    package.write_manifest(loaded, facts, INT8, out, golden=package.write_golden(Predictor(out), out))
 
 
 def load(contender: Contender, folder: Path, checkpoint: Path, threads: int) -> "Ours":

@@ -12,7 +12,8 @@ from onnx import TensorProto
 from handler.florence import embedding
 
 from ..architecture import Text
-from .writer import MICROSOFT, Activation, GraphWriter, Precision, Weights
+from ..precision import Precision
+from .writer import MICROSOFT, Activation, GraphWriter, Weights
 
 Tensors = Mapping[str, np.ndarray]
 
@@ -31,6 +32,7 @@ def write_encoder(text: Text, tensors: Tensors, weights: Weights, precision: Pre
     head = text.width // heads
     for i in range(text.encoder_layers):
         name = f"encoder.layers.{i}"
+        graph.layer(name)
         left = graph.activation(value)
         queries, keys, values = (
             graph.reshape(_product(graph, left, tensors, f"{name}.self_attn.{part}_proj"), -1, heads, head)
@@ -44,6 +46,7 @@ def write_encoder(text: Text, tensors: Tensors, weights: Weights, precision: Pre
         hidden = graph.gelu(_product(graph, graph.activation(value), tensors, f"{name}.fc1"))
         hidden = _product(graph, graph.activation(hidden), tensors, f"{name}.fc2")
         value = _norm_of_sum(graph, hidden, value, tensors, f"{name}.final_layer_norm")
+    graph.layer("encoder.memory")
     left, heads = graph.activation(value), text.decoder_heads
     head = text.width // heads
     for i in range(text.decoder_layers):
@@ -71,6 +74,7 @@ def write_decoder(text: Text, tensors: Tensors, weights: Weights, precision: Pre
     value = _place(graph, _scaled(graph, words, text), text, tensors, "decoder", past)
     for i in layers:
         name = f"decoder.layers.{i}"
+        graph.layer(name)
         merged = _row_product(graph, value, tensors, [f"{name}.self_attn.{part}_proj" for part in "qkv"], "qkv")
         parts = graph.node("Split", merged, outputs=3, axis=-1, num_outputs=3)
         mixed, key, content = graph.node(
@@ -93,6 +97,7 @@ def write_decoder(text: Text, tensors: Tensors, weights: Weights, precision: Pre
         hidden = graph.gelu(_row_product(graph, value, tensors, [f"{name}.fc1"]))
         hidden = _row_product(graph, hidden, tensors, [f"{name}.fc2"])
         value = _norm_of_sum(graph, hidden, value, tensors, f"{name}.final_layer_norm")
+    graph.layer(embedding.NAME)
     last = graph.node("Slice", value, graph.constant(-1), graph.constant(2**31), graph.constant(1))
     table = tensors["model.language_model.shared.weight"]
     scores = graph.row_product(last, embedding.NAME, table, tensors.get("lm_head.bias"))

@@ -14,7 +14,8 @@ import numpy as np
 from onnx import TensorProto
 
 from ..architecture import Stage, Vision
-from .writer import Activation, GraphWriter, Precision, Weights
+from ..precision import Precision
+from .writer import Activation, GraphWriter, Weights
 
 Tensors = Mapping[str, np.ndarray]
 
@@ -50,6 +51,7 @@ class _Tower:
         value = self.graph.node("Transpose", value, perm=[0, 2, 3, 1])
         side = self.size
         for i, stage in enumerate(self.vision.stages):
+            self.graph.layer(f"vision.convs.{i}")
             value = self._shrink(value, i, stage)
             side = (side + 2 * stage.padding - stage.patch) // stage.stride + 1
             grid = _Grid(self.graph, value, side, self.vision.window)
@@ -88,6 +90,7 @@ class _Tower:
     def _mix(self, value: str, name: str, stage: Stage, grid: _Grid) -> str:
         """One spatial or channel block: convolution, attention, convolution, feed-forward. [1, H, W, C] all through."""
         graph = self.graph
+        graph.layer(f"vision.{name}")
         value = self._depthwise(value, f"{name}.conv1", stage)
         normed = graph.norm(value, f"vision.{name}.norm1", *self._norm(f"{name}.norm1"))
         attend = self._window_attention if name.endswith("spatial_block") else self._channel_attention
@@ -109,7 +112,7 @@ class _Tower:
         if parts == 1:
             return [value]
         ends = [
-            graph.node("Div", graph.node("Mul", count, graph.constant(i)), graph.constant(parts))
+            graph.once("Div", graph.once("Mul", count, graph.constant(i)), graph.constant(parts))
             for i in range(parts + 1)
         ]
         return [graph.move("Slice", value, *pair, graph.constant(axis)) for pair in pairwise(ends)]
@@ -172,7 +175,7 @@ class _Tower:
         heads, width, places = stage.heads, stage.dim // stage.heads, window * window
         split = grid.count, window, grid.count, window, stage.dim
         left = self._rearrange(left, split, (1, 3, 0, 2, 4), 1, places, -1, stage.dim)
-        windows = graph.node("Mul", grid.count, grid.count)
+        windows = graph.once("Mul", grid.count, grid.count)
         mixed = []
         for part in self._parts(left, 2, windows, grid.usual_count**2, heads * places**2):
             queries, keys, values = self._queries_keys_values(part, name, places, -1, width)
@@ -192,7 +195,7 @@ class _Tower:
         split = -1, stage.groups, stage.dim // stage.groups
         queries, keys, values = self._queries_keys_values(graph.activation(value), name, *split)
         scores = graph.batched(queries, keys, batch="AB", transpose="A")
-        scores = graph.node("Div", scores, graph.node("Cast", grid.side, to=TensorProto.FLOAT))
+        scores = graph.node("Div", scores, graph.once("Cast", grid.side, to=TensorProto.FLOAT))
         shares, total = graph.softmax(scores)
         mixed = graph.batched(values, graph.node("Div", shares, total), batch="A", transpose="B")  # [G, N, C / G]
         joined = stage.groups, -1, stage.dim // stage.groups
@@ -201,6 +204,7 @@ class _Tower:
 
     def _project(self, value: str, grid: _Grid) -> str:
         graph, projector = self.graph, "model.multi_modal_projector"
+        graph.layer("vision.projection")
         width = self.vision.stages[-1].dim
         value = graph.node("Add", graph.reshape(value, 1, -1, width), self._positions(grid, width))
         mean = graph.node("ReduceMean", value, graph.constant(1), keepdims=1)

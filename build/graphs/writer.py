@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnx
@@ -11,8 +11,8 @@ from onnx import TensorProto, helper
 from handler.florence import artifact
 
 from .. import quantise
+from ..precision import Precision
 
-Precision = Literal["int8", "fp32"]
 MICROSOFT = "com.microsoft"  # ONNX Runtime's own operators
 EPSILON = 1e-5  # of every LayerNorm in Florence-2
 
@@ -43,11 +43,19 @@ class GraphWriter:
     """Collects one graph. Values are named after the node that makes them; a scope is put before each name."""
 
     def __init__(self, name: str, weights: Weights, precision: Precision) -> None:
-        self.name, self.weights, self.precision = name, weights, precision
+        self.name, self.weights = name, weights
+        self.layers: list[str] = []
+        self._precision, self._kind = precision, precision.usual
+        self._once: dict[tuple[object, ...], str] = {}
         self.nodes: list[onnx.NodeProto] = []
         self.inputs: list[onnx.ValueInfoProto] = []
         self.outputs: list[onnx.ValueInfoProto] = []
         self._initialisers: dict[str, TensorProto] = {}
+
+    def layer(self, name: str) -> None:
+        """What is written from here on belongs to this layer, and has its precision."""
+        self.layers.append(name)
+        self._kind = self._precision.of(name)
 
     def input(self, name: str, shape: Sequence[int | str], kind: int = TensorProto.FLOAT) -> str:
         """Declares an input of the graph."""
@@ -65,6 +73,13 @@ class GraphWriter:
         names = [name] if outputs == 1 else [f"{name}.{i}" for i in range(outputs)]
         self.nodes.append(helper.make_node(operator, inputs, names, name=name, domain=domain, **attributes))
         return name if outputs == 1 else tuple(names)
+
+    def once(self, operator: str, *inputs: str, **attributes: Any) -> str:
+        """The node of one output with these inputs and attributes, added where it is not there yet."""
+        key = operator, inputs, *sorted(attributes.items())
+        if key not in self._once:
+            self._once[key] = str(self.node(operator, *inputs, **attributes))
+        return self._once[key]
 
     def weight(self, name: str, make: Callable[[], np.ndarray]) -> str:
         """A tensor in the file of weights, under a readable name."""
@@ -87,7 +102,7 @@ class GraphWriter:
         if len(numbers) == len(parts):
             return self.constant(*numbers)
         values = (self.constant(part) if isinstance(part, int) else part for part in parts)
-        return str(self.node("Concat", *values, axis=0))
+        return self.once("Concat", *values, axis=0)
 
     def reshape(self, value: str, *shape: int | str) -> str:
         """0 keeps a dimension, -1 is the rest."""
@@ -105,7 +120,7 @@ class GraphWriter:
 
     def activation(self, value: str) -> Activation:
         """Prepares `value` for `product`: quantised once, however many products share it."""
-        if self.precision == "fp32":
+        if self._kind == "fp32":
             return Activation(value)
         return Activation(*self.node("DynamicQuantizeLinear", value, outputs=3))
 
@@ -137,7 +152,7 @@ class GraphWriter:
 
     def row_product(self, value: str, name: str, weight: np.ndarray, bias: np.ndarray | None = None) -> str:
         """The same for one or a few rows: the decoder's form, and that of the tied embedding."""
-        if self.precision == "fp32":
+        if self._kind == "fp32":
             matrix = self.weight(f"{name}.weight", lambda: weight)
             made = self.node("MatMul", value, self.node("Transpose", matrix, perm=[1, 0]))
             if bias is None:
