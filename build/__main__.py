@@ -75,7 +75,7 @@ def build(options: argparse.Namespace) -> None:
             layers = write(one, folder)
         doing.close()
         expected = verify.answers(Predictor(reference), images, "answering in fp32")
-        figures = verify.compare(expected, verify.answers(Predictor(packed), images))
+        figures = verify.compare(expected, verify.answers(Predictor(packed), images, "verifying"))
         if options.gate == "fail" and (low := verify.shortfalls(figures)):
             tqdm.write(f"int8 throughout does not hold: {', '.join(low)}; looking for the layers to keep in fp32")
             precision, figures = search.keep_worst(write, layers, expected, images, packed)

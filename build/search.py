@@ -17,7 +17,7 @@ from . import verify
 from .errors import BuildError
 from .precision import Precision
 
-# Layers at most, of 41 at the full size: each has up to four times its bytes.
+# Layers at most, of 43 at the full size: each has up to four times its bytes.
 AT_MOST = 8
 
 
@@ -45,7 +45,8 @@ def keep_worst(
     bar = tqdm(layers, desc="measuring each layer's harm", unit="layer", leave=False, disable=None)
     harms = {layer: _harm(measured(Precision("fp32", {layer}))) for layer in bar}
     worst = sorted(layers, key=lambda layer: harms[layer], reverse=True)[:AT_MOST]
-    for count in range(1, len(worst) + 1):
+    counts = range(1, len(worst) + 1)
+    for count in tqdm(counts, desc="keeping the most harmed", unit="layer", leave=False, disable=None):
         precision = Precision("int8", tuple(worst[:count]))
         figures = measured(precision)
         if not verify.shortfalls(figures):

@@ -30,10 +30,10 @@ _WORD = re.compile(r"<loc_\d+>|[^\s<]+|<")
 Answers = list[tuple[Prediction, ...]]
 
 
-def answers(predictor: Predictor, images: Sequence[Path], doing: str = "verifying") -> Answers:
-    """To the gate's two questions, caption and boxes, about each image."""
+def answers(predictor: Predictor, images: Sequence[Path], doing: str | None = None) -> Answers:
+    """To the gate's two questions, caption and boxes, about each image. `doing`: what a terminal is told meanwhile."""
     asks = [Ask(replace(tasks.find(name), max_new_tokens=_LONGEST)) for name in ("<CAPTION>", "<OD>")]
-    bar = tqdm(images, desc=doing, unit="image", leave=False, disable=None)
+    bar = tqdm(images, desc=doing, unit="image", disable=None if doing else True)
     return [predictor.predict(image.read_bytes(), asks).predictions for image in bar]
 
 

@@ -140,4 +140,4 @@ def _row_product(graph: GraphWriter, value: str, tensors: Tensors, names: Sequen
 
 
 def _norm_of_sum(graph: GraphWriter, value: str, residual: str, tensors: Tensors, name: str) -> str:
-    return graph.norm_of_sum(value, residual, name, *_get(tensors, name))
+    return graph.norm(graph.node("Add", value, residual), name, *_get(tensors, name))

@@ -113,11 +113,6 @@ class GraphWriter:
         tensors = self.weight(f"{name}.scale", lambda: scale), self.weight(f"{name}.bias", lambda: bias)
         return str(self.node("LayerNormalization", value, *tensors, axis=-1, epsilon=EPSILON))
 
-    def norm_of_sum(self, value: str, residual: str, name: str, scale: np.ndarray, bias: np.ndarray) -> str:
-        """LayerNorm of `value + residual`, both [B, L, C]."""
-        tensors = self.weight(f"{name}.scale", lambda: scale), self.weight(f"{name}.bias", lambda: bias)
-        return str(self.node("SkipLayerNormalization", value, residual, *tensors, domain=MICROSOFT, epsilon=EPSILON))
-
     def activation(self, value: str) -> Activation:
         """Prepares `value` for `product`: quantised once, however many products share it."""
         if self._kind == "fp32":

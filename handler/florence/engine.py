@@ -25,6 +25,10 @@ def default_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+# It makes a sum and its LayerNormalization one operator, which takes four times as long as the two: 0.24 ms for
+# [155, 768] instead of 0.05, 3.6 µs for a single row instead of 1.3 (AVX-512).
+_SLOW_FUSION = "SkipLayerNormFusion"
+
 _set_up = False
 
 
@@ -90,7 +94,9 @@ class Engine:
         def session(name: str) -> onnxruntime.InferenceSession:
             path = directory / name
             try:
-                return onnxruntime.InferenceSession(str(path), _options(), providers=["CPUExecutionProvider"])
+                return onnxruntime.InferenceSession(
+                    str(path), _options(), providers=["CPUExecutionProvider"], disabled_optimizers=[_SLOW_FUSION]
+                )
             except Exception as error:  # the library's errors have no common base
                 raise ArtifactError(f"{path} cannot be loaded: {error}. Build the artifact again.") from error
 
@@ -118,11 +124,10 @@ class Engine:
         longest = max(lengths)
         mask = (np.arange(longest) < np.array(lengths)[:, None]).astype(np.int32)
 
-        def pad(rows: np.ndarray) -> np.ndarray:
-            return np.pad(rows, [(0, 0), (0, 0), (0, longest - rows.shape[2]), (0, 0)])
-
-        if len(made) > 1:  # each is let go of as it is copied
-            made = [[np.concatenate([pad(rows.pop(0)) for rows in made]) for _ in names]]
+        if len(made) > 1:
+            made = [
+                [_stacked([row.pop(0) for row in made], longest) for _ in names]
+            ]  # each is let go of as it is copied
         both = made[0]
         return Memory(both[::2], both[1::2], mask)
 
@@ -143,3 +148,12 @@ class Engine:
         names = [f"present_{kind}_{i}" for i in self._layers for kind in ("key", "value")]
         scores, *present = self._decoder.run(["scores", *names], feeds)
         return scores, Cache(present[::2], present[1::2])
+
+
+def _stacked(rows: list[np.ndarray], length: int) -> np.ndarray:
+    """N times [1, h, M, d / h] -> [N, h, length, d / h], filled up with zeros."""
+    whole = np.empty((len(rows), rows[0].shape[1], length, rows[0].shape[3]), np.float32)
+    for place, row in zip(whole, rows, strict=True):
+        place[:, : row.shape[2]] = row[0]
+        place[:, row.shape[2] :] = 0
+    return whole
