@@ -5,7 +5,7 @@ are on this kind of CPU), and reading memory. The least time of an answer is the
 
     products and convolutions of vision and encoder at the int8 rate
     + attention and depthwise convolutions at the fp32 rate
-    + tokens x the bytes of the decoder's int8 weights at memory's rate
+    + tokens x the bytes of the decoder's int8 weights at memory's rate (within a box only those of locations)
 
 as if all else (normalisation, Gelu, quantising, layout, reading the image, the web) were free.
 """
@@ -19,7 +19,9 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from .workload import CAPTION, SIZE, Work
+from handler.florence import locations
+
+from .workload import BOX, CAPTION, DETECT, LABEL, SIZE, Work
 
 SIDE = 1024  # of the square products
 BYTES = 2**28  # each thread reads: far beyond the caches
@@ -71,9 +73,11 @@ def needs(work: Work = CAPTION, size: int = SIZE) -> Needs:
     products += LAYERS * memory * (4 * WIDTH * WIDTH + 2 * WIDTH * HIDDEN)  # the text encoder
     others += LAYERS * 2 * memory * memory * WIDTH
     products += LAYERS * memory * 2 * WIDTH * WIDTH  # the decoder's keys and values of it
-    decoder = LAYERS * (6 * WIDTH * WIDTH + 2 * WIDTH * HIDDEN) + VOCABULARY * WIDTH
+    layers = LAYERS * (6 * WIDTH * WIDTH + 2 * WIDTH * HIDDEN)
     caches = LAYERS * 2 * 4 * WIDTH * (memory + work.tokens / 2)
-    return Needs(products, others, work.tokens * (decoder + caches))
+    within = work.tokens * (BOX - 1) / (LABEL + BOX) if work.task == DETECT.task else 0
+    rows = (work.tokens - within) * VOCABULARY + within * locations.BINS
+    return Needs(products, others, work.tokens * (layers + caches) + rows * WIDTH)
 
 
 def measure(threads: int) -> Rates:

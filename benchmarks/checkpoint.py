@@ -1,7 +1,10 @@
 """Models of the true sizes with random weights: Florence-2-base (231 M parameters) and BLIP-base (247 M).
 
-Time depends on shapes alone, so that nothing has to be fetched. The embedding of `</s>` is zero, which keeps its score
-at 0, below the best of 51,000 others: no answer ends before its limit.
+Time depends on shapes alone, so that nothing has to be fetched; and on how long an answer is, and whether it reads like
+a detection. So the decoder's positions decide what is written: over and over a label of two tokens and the four
+locations of a box. Each is the embedding of the token that comes next, ten times as long as others are: six random
+layers leave half of its direction, and no other score comes near. The embedding of `</s>` is zero, so that no answer
+ends before its limit.
 """
 
 import random
@@ -19,8 +22,10 @@ from transformers import (
     GenerationConfig,
 )
 
-from handler.florence import tasks
+from handler.florence import locations, tasks
 from handler.florence.tokenizer import APPENDED, complete
+
+from .workload import BOX, LABEL
 
 VOCABULARY = 50265  # of BART's tokenizer
 EOS = 2
@@ -58,7 +63,10 @@ def write_florence(out: Path) -> None:
     config = Florence2Config(vision_config=VISION, text_config=TEXT, image_token_id=image_token)
     model: Any = Florence2ForConditionalGeneration(config)
     model.eval()
-    model.get_input_embeddings().weight.data[EOS] = 0
+    words = model.get_input_embeddings().weight.data
+    words[EOS] = 0
+    positions = model.model.language_model.decoder.embed_positions
+    positions.weight.data[positions.offset :] = 10 * words[_answer(len(positions.weight) - positions.offset)]
     model.generation_config = GenerationConfig(**GENERATION)  # type: ignore[no-untyped-call]
     model.save_pretrained(out)
     tokenizer = _tokenizer()
@@ -73,6 +81,15 @@ def write_blip(out: Path) -> None:
     model: Any = BlipForConditionalGeneration(BlipConfig())
     model.eval()
     model.save_pretrained(out)
+
+
+def _answer(length: int) -> list[int]:
+    """What is written at each position: no token of a label twice, boxes drawn at random."""
+    draw = random.Random(0)
+    labels = iter(draw.sample(range(4, VOCABULARY), length))
+    first = VOCABULARY + APPENDED.index("<loc_0>")
+    in_label = [i % (LABEL + BOX) < LABEL for i in range(length)]
+    return [next(labels) if one else first + draw.randrange(locations.BINS) for one in in_label]
 
 
 def _tokenizer() -> tokenizers.Tokenizer:

@@ -1,7 +1,7 @@
 """What is measured: the pictures, the questions, and how many tokens each answer has.
 
-The weights are random, so an answer means nothing and its length is fixed: `checkpoint` makes a model that never writes
-`</s>` by itself, and each contender stops at `Work.tokens`.
+The weights are random, so an answer means nothing, and its form and length are fixed: `checkpoint` makes a model that
+writes a label and a box over and over and never `</s>` by itself, and each contender stops at `Work.tokens`.
 """
 
 import io
@@ -15,6 +15,7 @@ from PIL import Image
 SIZE = 384  # pixels a side, of all contenders but the seed's start
 FULL_SIZE = 768  # Florence-2's own
 THREADS = 2
+LABEL, BOX = 2, 4  # tokens
 
 
 @dataclass(frozen=True)

@@ -36,20 +36,21 @@ class Facts:
 def write(checkpoint: Checkpoint, facts: Facts, precision: Precision, out: Path) -> tuple[str, ...]:
     """Writes an artifact into the empty folder `out`, not verified yet and without a golden case; returns the names of
     its layers."""
-    layers = _write_graphs(checkpoint, facts.size, precision, out)
-    _write_tokenizer(checkpoint, out)
+    layers = _write_graphs(checkpoint, facts.size, _write_tokenizer(checkpoint, out), precision, out)
     write_manifest(checkpoint, facts, precision, out)
     return layers
 
 
-def _write_graphs(checkpoint: Checkpoint, size: int, precision: Precision, out: Path) -> tuple[str, ...]:
+def _write_graphs(
+    checkpoint: Checkpoint, size: int, locations: range, precision: Precision, out: Path
+) -> tuple[str, ...]:
     """Writes `weights.safetensors` and the graphs that read it; returns the names of the layers."""
     architecture, weights = checkpoint.architecture, Weights()
     tensors = {name: tensor.numpy() for name, tensor in checkpoint.tensors.items()}
     writers = {
         artifact.VISION: vision.write(architecture.vision, tensors, size, weights, precision),
         artifact.ENCODER: text.write_encoder(architecture.text, tensors, weights, precision),
-        artifact.DECODER: text.write_decoder(architecture.text, tensors, weights, precision),
+        artifact.DECODER: text.write_decoder(architecture.text, tensors, locations, weights, precision),
     }
     # No metadata: the library writes it in a random order.
     safetensors.numpy.save_file(weights.tensors, out / artifact.WEIGHTS)
@@ -61,11 +62,12 @@ def _write_graphs(checkpoint: Checkpoint, size: int, precision: Precision, out: 
     return tuple(layer for writer in writers.values() for layer in writer.layers)
 
 
-def _write_tokenizer(checkpoint: Checkpoint, out: Path) -> None:
-    """Writes the complete tokenizer."""
+def _write_tokenizer(checkpoint: Checkpoint, out: Path) -> range:
+    """Writes the complete tokenizer; returns the ids of its location tokens."""
     loaded = tokenizers.Tokenizer.from_file(str(checkpoint.tokenizer))
     tokenizer.complete(loaded)
     loaded.save(str(out / artifact.TOKENIZER), pretty=False)
+    return tokenizer.Tokenizer.load(out / artifact.TOKENIZER).location_ids
 
 
 def write_golden(predictor: Predictor, out: Path) -> artifact.Golden:

@@ -19,6 +19,9 @@ def test_the_bound_counts_the_published_size() -> None:
     assert layers + 51289 * 768 < a_token < 1.1 * (layers + 51289 * 768)
     rates = bound.Rates(int8=4e11, fp32=1e11, memory=4e10)
     assert 0.1 < need.seconds(rates) < 0.3
+    # Half the tokens of labels of two and boxes of four come within a box, where 1,000 rows are enough.
+    boxes = bound.needs(workload.Work("detect", 60))
+    assert longer.memory - boxes.memory == 30 * (51289 - 1000) * 768
     assert bound.needs(size=768).int8 > 3.5 * need.int8
 
 

@@ -1,7 +1,9 @@
 """Token for token what transformers' `generate` gives in fp32 on the same weights."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from itertools import groupby
+from typing import Any, Protocol, cast
 
 import artifacts
 import numpy as np
@@ -61,7 +63,8 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Both:
         pixels = to_pixels(shapes.draw(7, index).image, 128)
         prompt = tokenizer.encode(tasks.find(task).ask())
         features = engine.see(pixels)
-        memory, limit = engine.encode(features, [prompt]), settings["max_new_tokens"]
+        memory, places = engine.encode(features, [prompt]), tokenizer.location_ids
+        bounds = decoding.Bounds(settings["max_new_tokens"], tasks.find(task).answer.place)
         generation = replace(
             manifest.generation,
             num_beams=settings["num_beams"],
@@ -70,9 +73,9 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Both:
             forced_bos=settings.get("forced_bos_token_id"),
         )
         if generation.num_beams == 1:
-            ours = decoding.greedy(engine, memory, [limit], generation, expired=Stop(steps))[0]
+            ours = decoding.greedy(engine, memory, [bounds], generation, places, Stop(steps))[0]
         else:
-            ours = decoding.beam(engine, memory, limit, generation, expired=Stop(steps))
+            ours = decoding.beam(engine, memory, bounds, generation, places, Stop(steps))
         ids = [loaded.architecture.image_token] * features.shape[1] + prompt
         made = model.generate(
             input_ids=torch.tensor([ids]),
@@ -128,38 +131,104 @@ def test_an_answer_that_ends_in_time_is_whole(name: str, both: Both) -> None:
     assert not ours.truncated
 
 
+class _Rows:
+    """A memory or a cache that holds nothing."""
+
+    def rows(self, index: np.ndarray) -> "_Rows":
+        return self
+
+
+class Scripted:
+    """The scores of the next token by what `score` makes of all ids of a step; remembers when only those of locations
+    were asked for."""
+
+    def __init__(self, score: Callable[[np.ndarray], np.ndarray]) -> None:
+        self._score = score
+        self.alone: list[bool] = []
+
+    def start(self, rows: int) -> Any:
+        return _Rows()
+
+    def step(self, ids: np.ndarray, cache: Any, memory: Any, locations: bool) -> tuple[np.ndarray, Any]:
+        self.alone.append(locations)
+        return self._score(ids), cache
+
+
+GENERATION = Generation(
+    decoder_start=2,
+    bos=0,
+    eos=2,
+    pad=1,
+    forced_bos=None,
+    forced_eos=2,
+    num_beams=1,
+    no_repeat_ngram_size=0,
+    early_stopping=False,
+    length_penalty=1.0,
+    max_length=100,
+)
+
+
 def test_rows_that_have_ended_are_whole_when_time_runs_out_for_others() -> None:
-    class Scripted:
+    def score(ids: np.ndarray) -> np.ndarray:
         """Row 0 ends with its second token, row 1 never."""
+        scores = np.zeros((len(ids), 10), np.float32)
+        scores[:, 5] = 9
+        scores[0, 2 if len(ids) == 2 and ids[0, -1] == 5 else 5] = 20
+        return scores
 
-        def start(self, rows: int) -> Any:
-            return _Rows()
-
-        def step(self, ids: np.ndarray, cache: Any, memory: Any) -> tuple[np.ndarray, Any]:
-            scores = np.zeros((len(ids), 10), np.float32)
-            scores[:, 5] = 9
-            scores[0, 2 if len(ids) == 2 and ids[0, -1] == 5 else 5] = 20
-            return scores, cache
-
-    class _Rows:
-        def rows(self, index: np.ndarray) -> "_Rows":
-            return self
-
-    generation = Generation(
-        decoder_start=2,
-        bos=0,
-        eos=2,
-        pad=1,
-        forced_bos=None,
-        forced_eos=2,
-        num_beams=1,
-        no_repeat_ngram_size=0,
-        early_stopping=False,
-        length_penalty=1.0,
-        max_length=100,
-    )
-    engine: Any = Scripted()
-    memory: Any = _Rows()
-    ended, cut = decoding.greedy(engine, memory, [50, 50], generation, expired=Stop(4))
+    engine, memory = Scripted(score), cast(Any, _Rows())
+    ended, cut = decoding.greedy(engine, memory, [decoding.Bounds(50)] * 2, GENERATION, expired=Stop(4))
     assert (ended.ids, ended.truncated) == ((5, 2), False)
     assert (cut.ids, cut.truncated) == ((5, 5, 5, 5), True)
+
+
+PLACES = range(20, 60)
+
+
+def drawn(ids: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Scores of 80 tokens, drawn anew for each last token; that of `</s>` is never the largest."""
+    scores = np.stack([np.random.default_rng([seed, row[-1]]).normal(size=80) for row in ids]).astype(np.float32)
+    scores[:, GENERATION.eos] = -9
+    return scores
+
+
+def runs(ids: Sequence[int]) -> list[int]:
+    """How many locations stand side by side, run by run."""
+    return [len(list(group)) for inside, group in groupby(ids, PLACES.__contains__) if inside]
+
+
+@pytest.mark.parametrize("place", [4, 8])
+@pytest.mark.parametrize("beams", [1, 3])
+def test_a_place_that_is_begun_is_finished(beams: int, place: int) -> None:
+    generation, memory = replace(GENERATION, num_beams=beams, no_repeat_ngram_size=3), cast(Any, _Rows())
+
+    def answer(bounds: decoding.Bounds) -> tuple[decoding.Decoded, list[bool]]:
+        engine = Scripted(drawn)
+        if beams == 1:
+            return decoding.greedy(engine, memory, [bounds], generation, PLACES)[0], engine.alone
+        return decoding.beam(engine, memory, bounds, generation, PLACES), engine.alone
+
+    free, alone = answer(decoding.Bounds(60))
+    assert any(count % place for count in runs(free.ids))
+    assert not any(alone)
+    bound, alone = answer(decoding.Bounds(60, place))
+    *whole, last = runs(bound.ids)
+    assert len(whole) > 1
+    assert not any(count % place for count in whole)
+    assert last % place == 0 or bound.truncated
+    assert any(alone)
+    assert not all(alone)
+    for token, rivals in zip(bound.ids, bound.rivals, strict=True):
+        assert (rivals is not None) == (token in PLACES)
+
+
+def test_rows_side_by_side_are_answered_as_alone_though_only_one_is_in_a_place() -> None:
+    memory, bounds = cast(Any, _Rows()), [decoding.Bounds(40, 4), decoding.Bounds(40)]
+    both = Scripted(lambda ids: np.concatenate([drawn(row[None], seed) for seed, row in enumerate(ids)]))
+    together = decoding.greedy(both, memory, bounds, GENERATION, PLACES)
+    for seed, (one, bound) in enumerate(zip(together, bounds, strict=True)):
+        alone = Scripted(lambda ids, seed=seed: drawn(ids, seed))
+        assert decoding.greedy(alone, memory, [bound], GENERATION, PLACES)[0].ids == one.ids
+    assert runs(together[0].ids)
+    assert not any(both.alone)

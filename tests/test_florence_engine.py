@@ -15,6 +15,7 @@ from build import checkpoint
 from handler.florence import artifact
 from handler.florence.engine import Engine, default_threads
 from handler.florence.errors import ArtifactError
+from handler.florence.tokenizer import Tokenizer
 
 MINI = ROOT / "models" / "mini"
 MANIFEST = artifact.read_manifest(MINI)
@@ -94,6 +95,24 @@ def test_steps_with_the_cache_equal_one_over_all(exact: Engine, features: np.nda
             np.testing.assert_allclose(one, other, rtol=0, atol=1e-5 * np.abs(other).max())
     changed, _ = engine.step(IDS[:, ::-1].copy(), engine.start(1), memory)
     assert np.abs(changed - whole).max() > 0.1 * np.abs(whole).max()  # or nothing was compared
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_the_scores_of_locations_alone_are_those_among_all(
+    engine: Engine, exact: Engine, features: np.ndarray, rows: int
+) -> None:
+    places = Tokenizer.load(MINI / artifact.TOKENIZER).location_ids
+    inside = slice(places.start, places.stop)
+    ids = np.array([[2, 0, 40, places[3]]] * rows)
+    for one in (engine, exact):
+        memory = one.encode(features, [PROMPT] * rows)
+        among_all, cache = one.step(ids, one.start(rows), memory)
+        alone, cache_alone = one.step(ids, one.start(rows), memory, True)
+        assert alone.shape == among_all.shape
+        np.testing.assert_allclose(alone[:, inside], among_all[:, inside], atol=1e-5 * np.abs(among_all).max())
+        assert not np.delete(alone, np.r_[inside], axis=1).any()
+        for kept, kept_alone in zip(cache.keys + cache.values, cache_alone.keys + cache_alone.values, strict=True):
+            np.testing.assert_array_equal(kept, kept_alone)
 
 
 def test_rows_are_taken_in_order_and_repeated(engine: Engine, features: np.ndarray) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import operator
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from handler.florence import artifact, tasks
+from handler.florence import artifact, golden, tasks
 from handler.florence.errors import ArtifactError, NotAnImage, OutOfTime, TaskInputError
 from handler.florence.image import Picture, open_image
 from handler.florence.predictor import Ask, Predictor
@@ -30,14 +31,21 @@ def predictor() -> Predictor:
 
 
 def test_questions_asked_together_are_answered_as_apart(predictor: Predictor) -> None:
+    """Products of one row and of several add in another order (5e-7 of a key): 2 of 128 locations move, by 7 bins at
+    most."""
+    moved = 0
     for sample in SAMPLES:
         image = sample.read_bytes()
         together = predictor.predict(image, [CAPTION, DETECT, GROUND]).predictions
         apart = [predictor.predict(image, [ask]).predictions[0] for ask in (CAPTION, DETECT, GROUND)]
-        assert [one.ids for one in together] == [one.ids for one in apart]
+        for one, other in zip(together, apart, strict=True):
+            assert len(one.ids) == len(other.ids)
+            assert golden.same(one.ids, other.ids, predictor._tokenizer.location_ids)
+            moved += sum(map(operator.ne, one.ids, other.ids))
         for one in together:
             assert 0 <= one.score <= 1
             assert all(0 <= thing.score <= 1 for thing in one.objects)
+    assert moved <= 5
 
 
 def test_the_image_is_seen_once_however_many_questions_there_are(

@@ -8,7 +8,7 @@ import tokenizers
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from handler.florence import tasks
+from handler.florence import answers, tasks
 from handler.florence.errors import TaskInputError, UnknownTask
 from handler.florence.tasks import Answer, Input
 from handler.florence.tokenizer import APPENDED, Tokenizer
@@ -36,6 +36,16 @@ def test_the_table_is_microsofts(refdata: Path) -> None:
         token for token in with_input if token.startswith("<REGION_TO_")
     }
     assert len(tasks.TASKS) == 15
+
+
+@pytest.mark.parametrize("task", tasks.TASKS, ids=lambda task: task.name)
+def test_a_place_is_what_an_answer_is_read_by(task: tasks.Task) -> None:
+    """As many locations as a place has make one object, one fewer none."""
+    place = task.answer.place
+    assert (place == 0) == (task.answer in (Answer.TEXT, Answer.POLYGONS, Answer.BOXES_OR_POLYGONS))
+    for missing, found in ((0, 1), (1, 0)) if place else ():
+        text = "star" + "".join(f"<loc_{10 * i + 100}>" for i in range(place - missing))
+        assert len(answers.parse(task, text, (100, 100)).objects) == found
 
 
 def test_prompts_as_upstream_builds_them(refdata: Path) -> None:

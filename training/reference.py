@@ -126,7 +126,7 @@ class _TorchEngine(Engine):
         return Cache([np.empty((rows, 0), np.int64)], [])
 
     @torch.inference_mode()
-    def step(self, ids: np.ndarray, cache: Cache, memory: Memory) -> tuple[np.ndarray, Cache]:
+    def step(self, ids: np.ndarray, cache: Cache, memory: Memory, locations: bool = False) -> tuple[np.ndarray, Cache]:
         written = np.concatenate([cache.keys[0], ids], axis=1)
         scores = self._model(
             encoder_outputs=BaseModelOutput(last_hidden_state=self._tensor(memory.keys[0])),

@@ -57,14 +57,18 @@ def write_encoder(text: Text, tensors: Tensors, weights: Weights, precision: Pre
     return graph
 
 
-def write_decoder(text: Text, tensors: Tensors, weights: Weights, precision: Precision) -> GraphWriter:
+def write_decoder(
+    text: Text, tensors: Tensors, locations: range, weights: Weights, precision: Precision
+) -> GraphWriter:
     """One step: embedded tokens, `words` [B, S, d], the caches `past_*_i` [B, h, P, d / h] (P = 0 at first), the
     encoder's `memory_*_i` [B, h, M, d / h] and `memory_mask` [B, M] int32 (1: there) -> `scores` [B, V] of the next
-    token, `present_*_i`."""
+    token, `present_*_i`. Where `locations` (one bool) says so, the scores are those of the location tokens alone, whose
+    ids the parameter of this name gives, and 0 for all others."""
     graph, heads = GraphWriter("decoder", weights, precision), text.decoder_heads
     head = text.width // heads
     words = graph.input("words", ["batch", "tokens", text.width])
     mask = graph.input("memory_mask", ["batch", "memory"], TensorProto.INT32)
+    alone = graph.input("locations", [], TensorProto.BOOL)
     layers = range(text.decoder_layers)
     for i in layers:
         for kind in ("key", "value"):
@@ -99,8 +103,15 @@ def write_decoder(text: Text, tensors: Tensors, weights: Weights, precision: Pre
         value = _norm_of_sum(graph, hidden, value, tensors, f"{name}.final_layer_norm")
     graph.layer(embedding.NAME)
     last = graph.node("Slice", value, graph.constant(-1), graph.constant(2**31), graph.constant(1))
-    table = tensors["model.language_model.shared.weight"]
-    scores = graph.row_product(last, embedding.NAME, table, tensors.get("lm_head.bias"))
+    table, bias = tensors["model.language_model.shared.weight"], tensors.get("lm_head.bias")
+    some = slice(locations.start, locations.stop)
+
+    def of_locations() -> str:
+        made = graph.row_product(last, "text.locations", table[some], None if bias is None else bias[some])
+        around = graph.constant(0, 0, locations.start, 0, 0, text.vocabulary - locations.stop)
+        return str(graph.node("Pad", made, around))
+
+    scores = graph.either(alone, of_locations, lambda: graph.row_product(last, embedding.NAME, table, bias))
     graph.output(graph.node("Squeeze", scores, graph.constant(1)), "scores", ["batch", text.vocabulary])
     return graph
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,7 @@ class GraphWriter:
         self._precision, self._kind = precision, precision.usual
         self._once: dict[tuple[object, ...], str] = {}
         self.nodes: list[onnx.NodeProto] = []
+        self._numbers = count()
         self.inputs: list[onnx.ValueInfoProto] = []
         self.outputs: list[onnx.ValueInfoProto] = []
         self._initialisers: dict[str, TensorProto] = {}
@@ -69,7 +71,7 @@ class GraphWriter:
 
     def node(self, operator: str, *inputs: str, domain: str = "", outputs: int = 1, **attributes: Any) -> Any:
         """Adds a node; returns its output's name, or a tuple of names if there are several."""
-        name = f"{operator}_{len(self.nodes)}"
+        name = f"{operator}_{next(self._numbers)}"
         names = [name] if outputs == 1 else [f"{name}.{i}" for i in range(outputs)]
         self.nodes.append(helper.make_node(operator, inputs, names, name=name, domain=domain, **attributes))
         return name if outputs == 1 else tuple(names)
@@ -80,6 +82,16 @@ class GraphWriter:
         if key not in self._once:
             self._once[key] = str(self.node(operator, *inputs, **attributes))
         return self._once[key]
+
+    def either(self, condition: str, then: Callable[[], str], otherwise: Callable[[], str]) -> str:
+        """What one of two functions writes, as `condition` (one bool) says; the other's nodes are not computed."""
+        outside, branches = (self.nodes, self._once), {}
+        for name, write in (("then_branch", then), ("else_branch", otherwise)):
+            self.nodes, self._once = [], {}
+            made = helper.make_empty_tensor_value_info(write())
+            branches[name] = helper.make_graph(self.nodes, name, [], [made])
+        self.nodes, self._once = outside
+        return str(self.node("If", condition, **branches))
 
     def weight(self, name: str, make: Callable[[], np.ndarray]) -> str:
         """A tensor in the file of weights, under a readable name."""

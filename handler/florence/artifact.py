@@ -21,7 +21,7 @@ from typing import Any
 
 from .errors import ArtifactError
 
-SCHEMA = 3
+SCHEMA = 4
 MANIFEST, WEIGHTS, TOKENIZER = "manifest.json", "weights.safetensors", "tokenizer.json"
 VISION, ENCODER, DECODER = "vision.onnx", "encoder.onnx", "decoder.onnx"
 GOLDEN = "golden.png"

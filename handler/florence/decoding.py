@@ -2,10 +2,12 @@
 
 Token for token what transformers' `generate` gives for the same scores (`GenerationMixin._sample` without sampling and
 `_beam_search`, with `NoRepeatNGramLogitsProcessor`, `ForcedBOSTokenLogitsProcessor` and
-`ForcedEOSTokenLogitsProcessor`). Knows no text and no tasks.
+`ForcedEOSTokenLogitsProcessor`), but for one thing: a place that is begun is finished. After the first location of a
+box come three more, so that no box is broken and the rest of the vocabulary need not be looked at. Knows no text and no
+tasks.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,15 +24,26 @@ class Stepper(Protocol):
 
     def start(self, rows: int) -> Cache: ...
 
-    def step(self, ids: np.ndarray, cache: Cache, memory: Memory) -> tuple[np.ndarray, Cache]: ...
+    def step(
+        self, ids: np.ndarray, cache: Cache, memory: Memory, locations: bool = False
+    ) -> tuple[np.ndarray, Cache]: ...
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What one answer may be: `length` tokens at most, forced ones included; `place` locations side by side, or a
+    multiple of it (0: any number)."""
+
+    length: int
+    place: int = 0
 
 
 @dataclass(frozen=True)
 class Decoded:
     """One answer: its tokens after the start token, `<s>` and `</s>` included, and for each the probability that the
-    model gave it (1 for a forced token). `rivals`: for each token of the watched ids the probabilities that the model
-    gave to all of these in its place, float32 [len(watched)]; None for other tokens. `truncated`: the length limit or
-    the time limit ended it, not the model."""
+    model gave it (1 for a forced token; within a place, among locations). `rivals`: for each location the probabilities
+    that the model gave to all locations in its place, float32 [len(locations)]; None for other tokens. `truncated`: the
+    length limit or the time limit ended it, not the model."""
 
     ids: tuple[int, ...]
     probabilities: tuple[float, ...]
@@ -54,46 +67,47 @@ def _never() -> bool:
 def greedy(
     engine: Stepper,
     memory: Memory,
-    limits: list[int],
+    bounds: Sequence[Bounds],
     generation: Generation,
-    watched: range = range(0),
+    locations: range = range(0),
     expired: Callable[[], bool] = _never,
 ) -> list[Decoded]:
     """The most probable token at each step, for all rows of `memory` side by side.
 
-    `limits` gives each row's longest answer in tokens, forced ones included. Rows leave as they end. `watched`: the ids
-    among which `Decoded.rivals` compares. Once `expired` says so, after any step, what is written is the answer.
+    `bounds` are each row's. Rows leave as they end. `locations`: the ids of the location tokens. Once `expired` says
+    so, after any step, what is written is the answer.
     """
-    rows = [[generation.decoder_start] for _ in limits]
-    chosen: list[list[_Choice]] = [[] for _ in limits]
-    cut = [False] * len(limits)
-    active = list(range(len(limits)))
+    rows = [[generation.decoder_start] for _ in bounds]
+    chosen: list[list[_Choice]] = [[] for _ in bounds]
+    cut = [False] * len(bounds)
+    active = list(range(len(bounds)))
     cache = engine.start(len(active))
     fresh = np.full((len(active), 1), generation.decoder_start, np.int64)
-    if generation.forced_bos is not None and min(limits) > 1:  # two tokens are known: one step takes both
+    if generation.forced_bos is not None and all(bound.length > 1 for bound in bounds):  # one step takes both tokens
         fresh = np.concatenate([fresh, np.full_like(fresh, generation.forced_bos)], axis=1)
         for written, choices in zip(rows, chosen, strict=True):
             written.append(generation.forced_bos)
             choices.append(_Choice(generation.forced_bos, 1.0, None))
     while active:
-        scores, cache = engine.step(fresh, cache, memory)
+        begun = [_begun(rows[row], bounds[row].place, locations) for row in active]
+        scores, cache = engine.step(fresh, cache, memory, all(begun))
         stay = []
-        for place, row in enumerate(active):
-            log_probabilities = _log_softmax(scores[place])
-            token, forced = _next(log_probabilities, rows[row], limits[row], generation)
+        for i, row in enumerate(active):
+            log_probabilities = _log_softmax(scores[i], locations if begun[i] else None)
+            token, forced = _next(log_probabilities, rows[row], bounds[row].length, generation)
             rows[row].append(token)
-            chosen[row].append(_choice(token, log_probabilities, forced, watched))
+            chosen[row].append(_choice(token, log_probabilities, forced, locations))
             ended = token == generation.eos
             if forced and ended:
                 cut[row] = int(log_probabilities.argmax()) != generation.eos
-            elif not ended and len(rows[row]) > limits[row]:
+            elif not ended and len(rows[row]) > bounds[row].length:
                 cut[row] = ended = True
             if not ended:
-                stay.append(place)
+                stay.append(i)
         if len(stay) < len(active):
             index = np.array(stay, np.int64)
             cache, memory = cache.rows(index), memory.rows(index)
-            active = [active[place] for place in stay]
+            active = [active[i] for i in stay]
         fresh = np.array([[rows[row][-1]] for row in active], np.int64)
         if active and expired():
             for row in active:
@@ -105,15 +119,15 @@ def greedy(
 def beam(
     engine: Stepper,
     memory: Memory,
-    limit: int,
+    bound: Bounds,
     generation: Generation,
-    watched: range = range(0),
+    locations: range = range(0),
     expired: Callable[[], bool] = _never,
 ) -> Decoded:
-    """Beam search over one row of memory with the checkpoint's number of beams; `watched` and `expired` as in `greedy`:
-    the best of what is finished and what is being written is the answer.
+    """Beam search over one row of memory with the checkpoint's number of beams; `locations` and `expired` as in
+    `greedy`: the best of what is finished and what is being written is the answer.
     """
-    beams, longest = generation.num_beams, limit + 1
+    beams, limit, longest = generation.num_beams, bound.length, bound.length + 1
     memory = memory.rows(np.zeros(beams, np.int64))
     running = [[generation.decoder_start]] * beams
     chosen: list[list[_Choice]] = [[]] * beams
@@ -124,8 +138,11 @@ def beam(
     improvable = True
     while True:
         length = len(running[0])
-        scores, cache = engine.step(np.array([[row[-1]] for row in running], np.int64), cache, memory)
-        plain = np.stack([_log_softmax(row) for row in scores])
+        begun = [_begun(row, bound.place, locations) for row in running]
+        scores, cache = engine.step(np.array([[row[-1]] for row in running], np.int64), cache, memory, all(begun))
+        plain = np.stack(
+            [_log_softmax(row, locations if one else None) for row, one in zip(scores, begun, strict=True)]
+        )
         allowed = np.stack([_process(p, row, limit, generation) for p, row in zip(plain, running, strict=True)])
         total = (allowed + running_scores[:, None]).ravel()
         stop = expired()
@@ -136,7 +153,7 @@ def beam(
             row = [*running[parent], token]
             ended = token == generation.eos or len(row) >= longest or stop
             forced = _forced(running[parent], limit, generation) is not None
-            choices = [*chosen[parent], _choice(token, plain[parent], forced, watched)]
+            choices = [*chosen[parent], _choice(token, plain[parent], forced, locations)]
             candidates.append((total[flat], ended, row, choices, parent, rank < beams))
         full = generation.early_stopping and all(one[1] for one in done)
         for score, ended, row, choices, _, top in candidates:
@@ -161,10 +178,16 @@ def beam(
     return _decoded(choices, truncated)
 
 
-def _choice(token: int, log_probabilities: np.ndarray, forced: bool, watched: range) -> _Choice:
+def _begun(row: Sequence[int], place: int, locations: range) -> bool:
+    """Whether `row` ends in the middle of a place."""
+    count = next((i for i, token in enumerate(reversed(row)) if token not in locations), len(row))
+    return place > 0 and count % place > 0
+
+
+def _choice(token: int, log_probabilities: np.ndarray, forced: bool, locations: range) -> _Choice:
     if forced:
         return _Choice(token, 1.0, None)
-    rivals = np.exp(log_probabilities[watched.start : watched.stop]) if token in watched else None
+    rivals = np.exp(log_probabilities[locations.start : locations.stop]) if token in locations else None
     return _Choice(token, float(np.exp(log_probabilities[token])), rivals)
 
 
@@ -209,7 +232,12 @@ def _process(log_probabilities: np.ndarray, row: list[int], limit: int, generati
     return log_probabilities
 
 
-def _log_softmax(scores: np.ndarray) -> np.ndarray:
+def _log_softmax(scores: np.ndarray, allowed: range | None = None) -> np.ndarray:
+    """Over all of the scores [V], or over those of the ids `allowed`: minus infinity for the rest."""
+    if allowed is not None:
+        whole = np.full_like(scores, -np.inf)
+        whole[allowed.start : allowed.stop] = _log_softmax(scores[allowed.start : allowed.stop])
+        return whole
     shifted = scores - scores.max()
     normalised: np.ndarray = shifted - np.log(np.exp(shifted).sum())
     return normalised

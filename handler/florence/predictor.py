@@ -124,14 +124,17 @@ class Predictor:
             return deadline is not None and time.perf_counter() >= deadline
 
         generation = self.manifest.generation
-        limits = [min(ask.task.max_new_tokens + 2, generation.max_length - 1) for ask in asks]
-        watched = self._tokenizer.location_ids
+        bounds = [
+            decoding.Bounds(min(ask.task.max_new_tokens + 2, generation.max_length - 1), ask.task.answer.place)
+            for ask in asks
+        ]
+        places = self._tokenizer.location_ids
         if generation.num_beams == 1:
-            decoded = decoding.greedy(self._engine, memory, limits, generation, watched, expired)
+            decoded = decoding.greedy(self._engine, memory, bounds, generation, places, expired)
         else:
             decoded = [
-                decoding.beam(self._engine, memory.rows(np.array([row])), limit, generation, watched, expired)
-                for row, limit in enumerate(limits)
+                decoding.beam(self._engine, memory.rows(np.array([row])), bound, generation, places, expired)
+                for row, bound in enumerate(bounds)
             ]
         clock.append(time.perf_counter())
         stages = zip(("image", "vision", "encoder", "decoder"), clock, clock[1:], strict=False)
@@ -174,11 +177,11 @@ class Predictor:
     def _draft(self, image: bytes, size: int) -> dict[str, decoding.Decoded]:
         """The first tokens of the golden tasks' answers, without beams, by the tasks' names."""
         features = self._engine.see(to_pixels(open_image(image).image, size))
-        prompts = [self._tokenizer.encode(tasks.find(name).ask()) for name in golden.TASKS]
-        memory = self._engine.encode(features, prompts)
+        asked = [tasks.find(name) for name in golden.TASKS]
+        memory = self._engine.encode(features, [self._tokenizer.encode(task.ask()) for task in asked])
         generation = replace(self.manifest.generation, forced_eos=None)  # the answers go on
-        limits = [golden.LONGEST] * len(prompts)
-        decoded = decoding.greedy(self._engine, memory, limits, generation, self._tokenizer.location_ids)
+        bounds = [decoding.Bounds(golden.LONGEST, task.answer.place) for task in asked]
+        decoded = decoding.greedy(self._engine, memory, bounds, generation, self._tokenizer.location_ids)
         return dict(zip(golden.TASKS, decoded, strict=True))
 
     def _check(self, ask: Ask) -> None:

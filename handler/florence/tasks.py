@@ -33,6 +33,11 @@ class Answer(StrEnum):
     BOXES_OR_POLYGONS = "boxes_or_polygons"  # description_with_bboxes_or_polygons
     QUADS = "quads"  # ocr: each text with its four corners
 
+    @property
+    def place(self) -> int:
+        """How many locations make one place: 4 a box, 8 a quad; 0 where it may be any number."""
+        return {"boxes": 4, "labelled_boxes": 4, "phrases": 4, "quads": 8}.get(self, 0)
+
 
 # Characters of a text input, before it is cut into tokens: more than any encoder here has positions for.
 MAX_TEXT = 4096
