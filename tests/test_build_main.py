@@ -37,7 +37,7 @@ def test_the_same_checkpoint_gives_the_same_bytes_and_a_served_caption(
     assert _build(tmp_path / "one", "--name", "mini") == 0
     out, err = capsys.readouterr()
     first, *report = out.splitlines()
-    assert first == f"{tmp_path / 'one'}: mini, int8, 5.8 MB"
+    assert first == f"{tmp_path / 'one'}: mini, int8, 5.9 MB"
     assert [line.split()[0] for line in report] == ["images", *verify.THRESHOLDS, "score_difference"]
     assert err == ""  # nothing of the progress where no one watches
     assert _build(tmp_path / "two", "--name", "mini") == 0
