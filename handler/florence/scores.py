@@ -6,7 +6,8 @@ the location lies near where it was drawn:
     score = product over the label's tokens of p(token)
             * geometric mean over the locations of sum(p(bin) for bins within REACH of the object's own extent)
 
-each probability given all that was written before. Without a label the first factor is 1.
+each probability given all that was written before, and within a box or quad that a location follows. Without a label
+the first factor is 1.
 
 A location token's own probability says little: neighbouring bins are nearly equal answers and share it, so that a sure
 box has 0.05 on each. What tells a good box from a bad one is how much lies near, and near is a share of the object: an
