@@ -1,4 +1,5 @@
-"""Every contender's files, made once: what is whole is kept, what was interrupted is made again.
+"""Every contender's files, made once: what is whole is kept, what was interrupted is made again, and what is older than
+the code that makes the checkpoints.
 
 Ours are made anew each time, for they change with the code.
 """
@@ -25,9 +26,7 @@ def all_files(contenders: Sequence[Contender], root: Path) -> None:
     with_files = [one for one in [*contenders, BY_NAME[SELF].at(FULL_SIZE)] if one.own_files]
     wanted = [(CHECKPOINT, SIZE), *((one.name, one.size) for one in with_files)]
     folders = [CHECKPOINT, *(one.folder for one in with_files)]
-    missing = [
-        pair for pair in zip(folders, wanted, strict=True) if pair[1][0] == SELF or not (root / pair[0]).exists()
-    ]
+    missing = [pair for pair in zip(folders, wanted, strict=True) if pair[1][0] == SELF or not _is_made(root / pair[0])]
     for folder, (name, size) in (bar := tqdm(missing, desc="preparing", disable=None)):
         bar.set_postfix_str(folder)
         partial = root / f".{folder}"
@@ -36,6 +35,10 @@ def all_files(contenders: Sequence[Contender], root: Path) -> None:
         _in_process(name, size, root, partial)
         shutil.rmtree(root / folder, ignore_errors=True)
         partial.rename(root / folder)
+
+
+def _is_made(folder: Path) -> bool:
+    return folder.exists() and folder.stat().st_mtime >= Path(checkpoint.__file__).stat().st_mtime
 
 
 def _in_process(name: str, size: int, root: Path, out: Path) -> None:

@@ -1,12 +1,14 @@
 """The benchmark's own arithmetic and its report; that the contenders run is shown by `make bench` itself."""
 
 import io
+import os
 from pathlib import Path
 from typing import Any
 
+import pytest
 from PIL import Image
 
-from benchmarks import bound, report, workload
+from benchmarks import bound, prepare, report, workload
 from benchmarks.contenders import BY_NAME, CONTENDERS, RECIPE, SELF
 
 
@@ -49,6 +51,23 @@ def test_the_report_of_one_run(tmp_path: Path) -> None:
         assert chart.format == "PNG"
         assert chart.width > 800
     assert "| 2.50 | at least 2, after 2.5 |" in report.ratios(results)
+
+
+def test_files_are_made_once_and_again_when_the_checkpoints_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    monkeypatch.setattr(prepare, "_in_process", lambda name, *_: made.append(name))
+    blip = [BY_NAME["blip"]]
+    prepare.all_files(blip, tmp_path)
+    assert sorted(made) == ["blip", "checkpoint", SELF]
+    made.clear()
+    prepare.all_files(blip, tmp_path)
+    assert made == [SELF]
+    made.clear()
+    os.utime(tmp_path / "checkpoint", (0, 0))
+    prepare.all_files(blip, tmp_path)
+    assert sorted(made) == ["checkpoint", SELF]
 
 
 def test_a_contender_has_a_folder_for_each_size() -> None:
