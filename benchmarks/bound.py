@@ -21,7 +21,7 @@ import numpy as np
 
 from handler.florence import locations
 
-from .workload import BOX, CAPTION, DETECT, LABEL, SIZE, Work
+from .workload import CAPTION, DETECT, LABEL, SIZE, Work
 
 SIDE = 1024  # of the square products
 BYTES = 2**28  # each thread reads: far beyond the caches
@@ -75,7 +75,7 @@ def needs(work: Work = CAPTION, size: int = SIZE) -> Needs:
     products += LAYERS * memory * 2 * WIDTH * WIDTH  # the decoder's keys and values of it
     layers = LAYERS * (6 * WIDTH * WIDTH + 2 * WIDTH * HIDDEN)
     caches = LAYERS * 2 * 4 * WIDTH * (memory + work.tokens / 2)
-    within = work.tokens * (BOX - 1) / (LABEL + BOX) if work.task == DETECT.task else 0
+    within = work.tokens * (locations.BOX - 1) / (LABEL + locations.BOX) if work.task == DETECT.task else 0
     rows = (work.tokens - within) * VOCABULARY + within * locations.BINS
     return Needs(products, others, work.tokens * (layers + caches) + rows * WIDTH)
 

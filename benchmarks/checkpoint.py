@@ -23,9 +23,9 @@ from transformers import (
 )
 
 from handler.florence import locations, tasks
-from handler.florence.tokenizer import APPENDED, complete
+from handler.florence.tokenizer import APPENDED, Tokenizer, complete
 
-from .workload import BOX, LABEL
+from .workload import LABEL
 
 VOCABULARY = 50265  # of BART's tokenizer
 EOS = 2
@@ -63,14 +63,15 @@ def write_florence(out: Path) -> None:
     config = Florence2Config(vision_config=VISION, text_config=TEXT, image_token_id=image_token)
     model: Any = Florence2ForConditionalGeneration(config)
     model.eval()
+    tokenizer = _tokenizer()
+    complete(tokenizer)
     words = model.get_input_embeddings().weight.data
     words[EOS] = 0
     positions = model.model.language_model.decoder.embed_positions
-    positions.weight.data[positions.offset :] = 10 * words[_answer(len(positions.weight) - positions.offset)]
+    answer = _answer(len(positions.weight) - positions.offset, Tokenizer(tokenizer).location_ids)
+    positions.weight.data[positions.offset :] = 10 * words[answer]
     model.generation_config = GenerationConfig(**GENERATION)  # type: ignore[no-untyped-call]
     model.save_pretrained(out)
-    tokenizer = _tokenizer()
-    complete(tokenizer)
     tokenizer.add_special_tokens(["<image>"])
     tokenizer.save(str(out / "tokenizer.json"))
 
@@ -83,13 +84,12 @@ def write_blip(out: Path) -> None:
     model.save_pretrained(out)
 
 
-def _answer(length: int) -> list[int]:
+def _answer(length: int, places: range) -> list[int]:
     """What is written at each position: no token of a label twice, boxes drawn at random."""
     draw = random.Random(0)
     labels = iter(draw.sample(range(4, VOCABULARY), length))
-    first = VOCABULARY + APPENDED.index("<loc_0>")
-    in_label = [i % (LABEL + BOX) < LABEL for i in range(length)]
-    return [next(labels) if one else first + draw.randrange(locations.BINS) for one in in_label]
+    in_label = [i % (LABEL + locations.BOX) < LABEL for i in range(length)]
+    return [next(labels) if one else draw.choice(places) for one in in_label]
 
 
 def _tokenizer() -> tokenizers.Tokenizer:

@@ -15,7 +15,7 @@ from PIL import Image
 SIZE = 384  # pixels a side, of all contenders but the seed's start
 FULL_SIZE = 768  # Florence-2's own
 THREADS = 2
-LABEL, BOX = 2, 4  # tokens
+LABEL = 2  # tokens of an object's label
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ def _write_tokenizer(checkpoint: Checkpoint, out: Path) -> range:
     loaded = tokenizers.Tokenizer.from_file(str(checkpoint.tokenizer))
     tokenizer.complete(loaded)
     loaded.save(str(out / artifact.TOKENIZER), pretty=False)
-    return tokenizer.Tokenizer.load(out / artifact.TOKENIZER).location_ids
+    return tokenizer.Tokenizer(loaded).location_ids
 
 
 def write_golden(predictor: Predictor, out: Path) -> artifact.Golden:

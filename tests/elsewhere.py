@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import ROOT
 
 from handler.florence import locations
 from training import shapes
 
-ROOT = Path(__file__).resolve().parents[1]
 PICTURES = 10
 SCRIPT = """
 import json, sys

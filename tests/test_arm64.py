@@ -10,7 +10,8 @@ import shutil
 
 import numpy as np
 import pytest
-from elsewhere import ROOT, Run, moved, run
+from conftest import ROOT
+from elsewhere import Run, moved, run
 from needs import missing
 
 from handler.florence import golden

@@ -106,14 +106,14 @@ def _boxes(text: str, size: Size, labelled: bool = True, without: frozenset[str]
         if label in without or (labelled and not label):
             continue
         ascii_label = label.encode("ascii", "ignore").decode("ascii")
-        for bins, span in _take(4, text, run):
+        for bins, span in _take(locations.BOX, text, run):
             yield Found(ascii_label, label_span, span, box=_pixels(bins, size))
 
 
 def _quads(text: str, size: Size) -> Iterator[Found]:
     for before, run in _runs(_LOCATIONS, text):
         label_span = _trim(text, before)  # what is read off a picture may hold a "<"
-        label, corners = text[slice(*label_span)], _take(8, text, run)
+        label, corners = text[slice(*label_span)], _take(locations.QUAD, text, run)
         if label and corners:
             bins, span = corners[0]
             yield Found(label, label_span, span, quad=_pixels(bins, size))

@@ -125,9 +125,8 @@ class Engine:
         mask = (np.arange(longest) < np.array(lengths)[:, None]).astype(np.int32)
 
         if len(made) > 1:
-            made = [
-                [_stacked([row.pop(0) for row in made], longest) for _ in names]
-            ]  # each is let go of as it is copied
+            # Each is let go of as it is copied.
+            made = [[_stacked([row.pop(0) for row in made], longest) for _ in names]]
         both = made[0]
         return Memory(both[::2], both[1::2], mask)
 

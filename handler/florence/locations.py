@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 BINS = 1000  # location tokens per axis
+BOX, QUAD = 4, 8  # locations that make one
 # At most four digits: text may spell a number of any length, and `int` refuses thousands of digits.
 TOKEN = re.compile(r"<loc_([0-9]{1,4})>")
 

@@ -35,8 +35,10 @@ class Answer(StrEnum):
 
     @property
     def place(self) -> int:
-        """How many locations make one place: 4 a box, 8 a quad; 0 where it may be any number."""
-        return {"boxes": 4, "labelled_boxes": 4, "phrases": 4, "quads": 8}.get(self, 0)
+        """How many locations make one place; 0 where it may be any number."""
+        if self in (Answer.BOXES, Answer.LABELLED_BOXES, Answer.PHRASES):
+            return locations.BOX
+        return locations.QUAD if self is Answer.QUADS else 0
 
 
 # Characters of a text input, before it is cut into tokens: more than any encoder here has positions for.
@@ -78,7 +80,7 @@ class Task:
             raise TaskInputError(f"The task {self.name} needs a {self.input} as input.")
         if self.input is Input.REGION:
             bins = locations.from_text(value)
-            if locations.to_text(bins) != value or len(bins) != 4 or max(bins) >= locations.BINS:
+            if locations.to_text(bins) != value or len(bins) != locations.BOX or max(bins) >= locations.BINS:
                 raise TaskInputError("A region is four location tokens from <loc_0> to <loc_999>: x1, y1, x2, y2.")
         elif len(value) > MAX_TEXT:
             raise TaskInputError(
