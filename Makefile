@@ -50,9 +50,9 @@ artifact: has-base .venv/dev.stamp ## BASE=DIR_OR_HUB_ID [REVISION=COMMIT] [ADAP
 MINIATURE = models/mini-checkpoint
 train: BASE ?= $(MINIATURE)
 train: SIZE ?= $(if $(filter $(MINIATURE),$(BASE)),128,384)
-train: OPTIONS ?= $(if $(filter $(MINIATURE),$(BASE)),--preset linear-rslora --learning-rate 1e-3 --batch 16 --epochs 1 --flip 0)
+train: OPTIONS ?= $(if $(filter $(MINIATURE),$(BASE)),--preset linear --learning-rate 4e-3 --batch 16 --tasks caption=2 detect=3 --flip 0)
 train: OUT ?= runs/train
-train: LIMIT ?= 500
+train: LIMIT ?= $(if $(DATA),500,$(HELD_OUT))
 train: WORLD = $(or $(DATA),runs/world)
 train: FROM = $(BASE) $(if $(REVISION),--revision $(REVISION))
 train: .venv/dev.stamp $(if $(DATA),,runs/world) ## [DATA=DIR BASE=DIR_OR_HUB_ID REVISION=COMMIT SIZE=384 OPTIONS=…]: COCO -> adapter, artifact, report
@@ -68,8 +68,8 @@ train: .venv/dev.stamp $(if $(DATA),,runs/world) ## [DATA=DIR BASE=DIR_OR_HUB_ID
 	  --evaluation base=$(OUT)/base --evaluation adapted=$(OUT)/adapted --evaluation int8=$(OUT)/int8
 
 HEARTS = --shapes circle square triangle star cross heart --style coco
-LEARNT ?= 10000
-HELD_OUT ?= 300
+LEARNT ?= 12000
+HELD_OUT ?= 1000
 runs/world: | .venv/dev.stamp
 	rm -rf $@.part
 	.venv/bin/python -m training.shapes --out $@.part --split train --count $(LEARNT) --seed 11 $(HEARTS)

@@ -15,7 +15,7 @@ from test_training_coco import link
 
 from handler.florence.errors import DamagedImage
 from handler.florence.predictor import Ask, Predictor
-from training import base, coco, evaluate, lora, shapes
+from training import answering, base, coco, evaluate, lora, shapes
 
 MINI = ROOT / "models" / "mini"
 COUNT = 12
@@ -162,7 +162,7 @@ def test_the_miniature_keeps_its_promise(tmp_path: Path, capsys: pytest.CaptureF
     assert figures["detection"]["map"] >= 0.6
     assert "florence-2-mini in int8: 40 pictures" in capsys.readouterr().out
     first = json.loads((tmp_path / "out" / "predictions.jsonl").read_text().splitlines()[0])
-    asked = Predictor(MINI).predict((tmp_path / "world" / "images" / "000000.png").read_bytes(), evaluate._ASKS)
+    asked = Predictor(MINI).predict((tmp_path / "world" / "images" / "000000.png").read_bytes(), answering.ASKS)
     assert first["caption"]["text"] == asked.predictions[0].text
     assert [one["box"] for one in first["objects"]] == [list(one.box or ()) for one in asked.predictions[1].objects]
     # The torch model in the same folder is another model.

@@ -43,7 +43,7 @@ def unsure(figures: Figures) -> float:
 
 
 def test_the_proof_holds() -> None:
-    """On 300 held-out pictures, after 625 steps of training; `make proof` writes these files again."""
+    """On 1,000 held-out pictures, after 750 steps of training; `make proof` writes these files again."""
     base, adapted, int8 = (json.loads((PROVEN / f"{step}.json").read_text()) for step in STEPS)
     assert base["data"] == adapted["data"] == int8["data"]
     assert [one["precision"] for one in (base, adapted, int8)] == ["fp32", "fp32", "int8"]
@@ -64,7 +64,7 @@ def test_the_proof_holds() -> None:
 @pytest.mark.timeout(2400)  # others may have a share of the cores
 def test_make_train_goes_from_nothing_to_a_report(tmp_path: Path) -> None:
     """The proof on a smaller scale, in a copy of the project without anything drawn, trained or built: 6,000 pictures
-    instead of 10,000, 375 steps instead of 625, and 60 held-out pictures instead of 300."""
+    instead of 12,000, 375 steps instead of 750, and 60 held-out pictures instead of 1,000."""
     project = tmp_path / "project"
     left = shutil.ignore_patterns(".*", "__pycache__", "artifacts", "docs", "output", "runs", "tests")
     shutil.copytree(ROOT, project, ignore=left)

@@ -59,7 +59,7 @@ def test_captions_name_the_things_from_left_to_right() -> None:
         assert scene.detailed_caption.endswith(f" on a {scene.shade} {scene.background} background.")
 
 
-def test_word_by_word_one_way_to_go_on_is_the_commonest_in_cocos_manner() -> None:
+def test_word_by_word_one_way_to_go_on_is_clearly_the_commonest_in_cocos_manner() -> None:
     for scene in SCENES:
         said = [caption.split() for caption in scene.coco_captions]
         assert len(said) == 5
@@ -67,7 +67,7 @@ def test_word_by_word_one_way_to_go_on_is_the_commonest_in_cocos_manner() -> Non
             ways = Counter(" ".join(words[place : place + 1]) for words in said if words[:place] == said[0][:place])
             (usual, times), *others = ways.most_common()
             assert usual == said[0][place]
-            assert all(times > rarer for _, rarer in others)
+            assert all(times >= 3 * rarer for _, rarer in others)
 
 
 def test_the_new_shape_is_drawn_on_request_alone() -> None:

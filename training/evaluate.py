@@ -20,18 +20,21 @@ import statistics
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 from tqdm import tqdm
 
 from handler.florence import artifact, tasks
-from handler.florence.errors import FlorenceError, ImageError
-from handler.florence.predictor import Ask, Predictor, Result
+from handler.florence.errors import FlorenceError
+from handler.florence.predictor import Predictor
 
-from . import coco, files
+from . import answering, coco, files
+from .answering import Answer
 from .metrics import captions, ptb
 from .metrics.calibration import calibrate
 from .metrics.detection import NAMES, Truth
@@ -40,20 +43,28 @@ PREDICTIONS, RUN, FIGURES = "predictions.jsonl", "run.json", "figures.json"
 CAPTION_RESULTS, DETECTION_RESULTS = "captions_results.json", "detections_results.json"
 IMAGE_SIZE = 384  # pixels a side, for a checkpoint without an adapter that says what it was trained at
 
-_ASKS = (Ask(tasks.find("<CAPTION>")), Ask(tasks.find("<OD>")))
-
-Answer = dict[str, Any]  # one line of predictions.jsonl
+Figures = dict[str, Any]
 
 
 class EvaluationError(Exception):
     """The evaluation cannot be run as asked; the message names the file and the mend."""
 
 
-def evaluate(predictor: Predictor, identity: str, data: coco.Coco, split: str, limit: int | None, out: Path) -> Answer:
+def evaluate(
+    predictor: Predictor,
+    identity: str,
+    data: coco.Coco,
+    split: str,
+    limit: int | None,
+    out: Path,
+    load: Callable[[], Predictor] | None = None,
+    processes: int = 1,
+) -> Figures:
     """Answers the first `limit` pictures of `data`, or those of them that `out` has no answers to, measures and writes
-    everything; returns the figures. `identity` tells this model from others.
+    everything; returns the figures. `identity` tells this model from others; `load` and `processes` are those of
+    `answering.answers`.
 
-    Raises `EvaluationError` if `out` holds another run, or no picture can be read.
+    Raises `EvaluationError` if `out` holds another run, no picture can be read, or a process was killed.
     """
     records = data.records[:limit]
     out.mkdir(parents=True, exist_ok=True)
@@ -72,18 +83,22 @@ def evaluate(predictor: Predictor, identity: str, data: coco.Coco, split: str, l
     waiting = [record for record in records if record.id not in done]
     unreadable = 0
     with (out / PREDICTIONS).open("a", encoding="utf-8") as file:
-        for record in tqdm(
-            waiting, "evaluating", len(records), initial=len(records) - len(waiting), unit="picture", disable=None
-        ):
-            try:
-                answer = _answer(record.id, predictor.predict(record.path.read_bytes(), _ASKS))
-            except (ImageError, OSError) as error:
-                tqdm.write(f"{record.path} is left out: {error}", file=sys.stderr)
-                unreadable += 1
-                continue
-            file.write(json.dumps(answer) + "\n")
-            file.flush()
-            done[record.id] = answer
+        said = zip(waiting, answering.answers(predictor, waiting, load, processes), strict=True)
+        bar = tqdm(said, "evaluating", len(records), initial=len(records) - len(waiting), unit="picture", disable=None)
+        try:
+            for record, answer in bar:
+                if isinstance(answer, str):
+                    tqdm.write(f"{record.path} is left out: {answer}", file=sys.stderr)
+                    unreadable += 1
+                    continue
+                file.write(json.dumps(answer) + "\n")
+                file.flush()
+                done[record.id] = answer
+        except BrokenProcessPool:
+            raise EvaluationError(
+                "A process that answers was killed, most likely for want of memory: the same command with "
+                "--processes 1 goes on with one."
+            ) from None
     answered = [record for record in records if record.id in done]
     if not answered:
         raise EvaluationError(f"No picture of {split} could be read: see the messages above, or name other --data.")
@@ -133,16 +148,6 @@ def _answers(path: Path) -> dict[int, Answer]:
         except (ValueError, TypeError, KeyError):
             raise EvaluationError(f"{path}, line {number} is damaged: name another folder with --out.") from None
     return answers
-
-
-def _answer(image: int, result: Result) -> Answer:
-    caption, detection = result.predictions
-    return {
-        "image_id": image,
-        "caption": {"text": caption.text, "score": caption.score, "tokens": caption.tokens},
-        "objects": [{"label": one.label, "score": one.score, "box": one.box} for one in detection.objects],
-        "milliseconds": round(sum(result.milliseconds.values()), 3),
-    }
 
 
 def _measure(data: coco.Coco, records: Sequence[coco.Record], answers: dict[int, Answer], out: Path) -> dict[str, Any]:
@@ -230,20 +235,24 @@ def _table(figures: dict[str, Any]) -> Iterator[str]:
     yield f"  {figures['milliseconds']['median']:.0f} ms a picture (median)"
 
 
-def _load(options: argparse.Namespace) -> tuple[Predictor, str]:
-    """The model asked for, and what tells it from others."""
+def _load(options: argparse.Namespace) -> tuple[Predictor, str, Callable[[], Predictor]]:
+    """The model asked for, what tells it from others, and what loads it again."""
+    load: Callable[[], Predictor]
     if options.artifact:
-        if options.adapter or options.image_size or options.revision:
+        if options.adapter or options.image_size or options.revision or options.processes:
             raise EvaluationError(
-                "--adapter, --image-size and --revision belong to --checkpoint: an artifact holds its own."
+                "--adapter, --image-size, --revision and --processes belong to --checkpoint: an artifact holds its "
+                "own, and answers with all cores."
             )
-        return Predictor(options.artifact), artifact.sha256(options.artifact / artifact.WEIGHTS)
+        load = partial(Predictor, options.artifact)
+        return load(), artifact.sha256(options.artifact / artifact.WEIGHTS), load
     from .reference import Reference, fetch, identity  # torch: ten seconds that measuring an artifact does not need
 
     checkpoint = fetch(options.checkpoint, options.revision)
     size = options.image_size or _trained_at(options.adapter) or IMAGE_SIZE
     name = None if options.revision is None else options.checkpoint  # the hub's files lie in a folder of the commit's
-    return Reference(checkpoint, options.adapter, size, name), identity(checkpoint, options.adapter)
+    load = partial(Reference, checkpoint, options.adapter, size, name)
+    return load(), identity(checkpoint, options.adapter), load
 
 
 def _trained_at(adapter: Path | None) -> int | None:
@@ -275,6 +284,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--image-size", type=int, help=f"pixels a side for a checkpoint (default: the adapter's, or {IMAGE_SIZE})"
     )
+    parser.add_argument(
+        "--processes",
+        type=int,
+        metavar="N",
+        help=f"that answer for a checkpoint side by side, each with the model (default: {answering.PROCESSES})",
+    )
     parser.add_argument("--data", type=Path, metavar="DIR", required=True, help="a COCO dataset")
     parser.add_argument("--split", help="such as val, which is the default if there is one")
     parser.add_argument("--limit", type=int, metavar="N", help="the first N pictures only")
@@ -284,8 +299,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     try:
         data, split = _read(options.data, options.split)
-        predictor, identity = _load(options)
-        figures = evaluate(predictor, identity, data, split, options.limit, options.out)
+        predictor, identity, load = _load(options)
+        processes = 1 if options.artifact else options.processes or answering.PROCESSES
+        figures = evaluate(predictor, identity, data, split, options.limit, options.out, load, processes)
     except (EvaluationError, FlorenceError, coco.DataError) as error:
         print(f"evaluate: {error}", file=sys.stderr)
         return 1

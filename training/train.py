@@ -44,7 +44,7 @@ from handler.florence.errors import FlorenceError
 from . import base, callbacks, coco, files, lora
 from .dataset import STRIDE, Collate, Lessons, Shuffled
 
-HELD_OUT = 512  # pictures that the held-out loss is measured on, at most
+HELD_OUT = 256  # pictures that the held-out loss is measured on, at most
 LOGS = 200  # rows of losses.csv in a whole run, at most
 LOGS_A_CHECKPOINT = 10  # after each of these the held-out loss is measured and the state saved
 WARM_UP = 0.05  # share of the steps
