@@ -225,6 +225,7 @@ def test_a_terminal_sees_progress(
     [
         (["--artifact", "nowhere"], "nowhere holds no artifact"),
         (["--artifact", str(MINI), "--adapter", "a"], "belong to --checkpoint"),
+        (["--artifact", str(MINI), "--processes", "2"], "belong to --checkpoint"),
         (["--artifact", str(MINI), "--split", "test"], "has no split 'test'; it has all"),
     ],
 )

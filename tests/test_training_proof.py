@@ -81,10 +81,10 @@ def test_make_train_goes_from_nothing_to_a_report(tmp_path: Path) -> None:
     assert [one["precision"] for one in (base, adapted, int8)] == ["fp32", "fp32", "int8"]
     assert int8["captions"]["cider"] >= 2 * base["captions"]["cider"]
     assert new(base) < 0.01
-    assert new(int8) >= 0.2
+    assert new(int8) >= 0.4
     assert mean_known(int8) >= mean_known(base) - 0.05
     assert unsure(int8) <= 0.05
-    assert int8["captions"]["cider"] == pytest.approx(adapted["captions"]["cider"], abs=0.2)  # two captions of sixty
+    assert int8["captions"]["cider"] == pytest.approx(adapted["captions"]["cider"], abs=0.15)  # two captions of sixty
     assert int8["detection"]["map"] == pytest.approx(adapted["detection"]["map"], abs=0.03)
 
     with (out / "losses.csv").open() as file:
