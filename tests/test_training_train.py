@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -114,21 +115,24 @@ def test_the_same_steps_another_way(
 
 
 def test_it_stops_early_and_keeps_the_best(
-    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """At a rate that destroys the model. One that was stopped and then killed before the adapter was written has no
-    more to do."""
+    """What is held out is what the miniature knows, so that all it learns of the rest makes it worse. One that was
+    stopped and then killed before the adapter was written has no more to do."""
     monkeypatch.setattr(train, "LOGS_A_CHECKPOINT", 2)
-    wild = ("--learning-rate", "0.5", "--patience", "1")
-    rows = run(world, tmp_path, *wild)
+    world, out = write_world(tmp_path / "world"), tmp_path / "run"
+    shutil.rmtree(world / "val")
+    shapes.write_coco(world, 8, seed=4, split="val")
+    asked = ("--learning-rate", "3e-2", "--patience", "1")
+    rows = run(world, out, *asked)
     measured = column(rows, "eval_loss")
     assert len(rows) < STEPS
     assert len(measured) - 1 - measured.index(min(measured)) == 1
     assert f"held-out loss {min(measured):.4f}" in capsys.readouterr().out
-    adapter = tmp_path / "adapter" / lora.WEIGHTS
+    adapter = out / "adapter" / lora.WEIGHTS
     before = adapter.read_bytes()
     adapter.unlink()
-    assert run(world, tmp_path, *wild) == rows
+    assert run(world, out, *asked) == rows
     assert adapter.read_bytes() == before
 
 
