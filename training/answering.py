@@ -14,13 +14,14 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 from handler.florence import tasks
+from handler.florence.engine import default_threads
 from handler.florence.errors import ImageError
 from handler.florence.predictor import Ask, Predictor
 
 from .coco import Record
 
 ASKS = (Ask(tasks.find("<CAPTION>")), Ask(tasks.find("<OD>")))
-PROCESSES = min(4, os.cpu_count() or 1)  # each holds the model: 1.8 GB for Florence-2-base in fp32
+PROCESSES = min(4, default_threads())  # each holds the model: 1.8 GB for Florence-2-base in fp32
 WORTHWHILE = 50  # pictures for each process: it takes some five seconds to begin
 
 Answer = dict[str, Any]  # see `answer`
@@ -79,7 +80,7 @@ def _begin(load: Callable[[], Predictor], count: int) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     warnings.filterwarnings("ignore", module="transformers|peft")
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // count))
+    torch.set_num_threads(max(1, default_threads() // count))
     _predictor = load()
 
 

@@ -235,17 +235,15 @@ def _table(figures: dict[str, Any]) -> Iterator[str]:
     yield f"  {figures['milliseconds']['median']:.0f} ms a picture (median)"
 
 
-def _load(options: argparse.Namespace) -> tuple[Predictor, str, Callable[[], Predictor]]:
-    """The model asked for, what tells it from others, and what loads it again."""
-    load: Callable[[], Predictor]
+def _load(options: argparse.Namespace) -> tuple[Predictor, str, Callable[[], Predictor] | None]:
+    """The model asked for, what tells it from others and, for a checkpoint, what loads it again."""
     if options.artifact:
         if options.adapter or options.image_size or options.revision or options.processes:
             raise EvaluationError(
                 "--adapter, --image-size, --revision and --processes belong to --checkpoint: an artifact holds its "
                 "own, and answers with all cores."
             )
-        load = partial(Predictor, options.artifact)
-        return load(), artifact.sha256(options.artifact / artifact.WEIGHTS), load
+        return Predictor(options.artifact), artifact.sha256(options.artifact / artifact.WEIGHTS), None
     from .reference import Reference, fetch, identity  # torch: ten seconds that measuring an artifact does not need
 
     checkpoint = fetch(options.checkpoint, options.revision)
@@ -300,7 +298,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         data, split = _read(options.data, options.split)
         predictor, identity, load = _load(options)
-        processes = 1 if options.artifact else options.processes or answering.PROCESSES
+        processes = options.processes or answering.PROCESSES
         figures = evaluate(predictor, identity, data, split, options.limit, options.out, load, processes)
     except (EvaluationError, FlorenceError, coco.DataError) as error:
         print(f"evaluate: {error}", file=sys.stderr)

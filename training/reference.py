@@ -99,7 +99,7 @@ def identity(checkpoint: Path, adapter: Path | None) -> str:
 
 @dataclass(frozen=True)
 class _Past(Cache):
-    """transformers' own cache, which stays where the model is; `rows` and the next step use it up."""
+    """transformers' own cache, which stays where the model is; `rows` and each step change it in place."""
 
     kept: EncoderDecoderCache
 
@@ -138,14 +138,14 @@ class _TorchEngine(Engine):
 
     @torch.inference_mode()
     def step(self, ids: np.ndarray, cache: Cache, memory: Memory, locations: bool = False) -> tuple[np.ndarray, Cache]:
-        answered = self._model(
+        scores = self._model(
             encoder_outputs=BaseModelOutput(last_hidden_state=self._tensor(memory.keys[0])),
             attention_mask=self._tensor(memory.mask),
             decoder_input_ids=self._tensor(ids),
             past_key_values=cast(_Past, cache).kept,
             use_cache=True,
-        )
-        return _array(answered.logits[:, -1]), _Past([], [], answered.past_key_values)
+        ).logits[:, -1]
+        return _array(scores), cache
 
     def _tensor(self, array: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(array).to(self._model.device)
